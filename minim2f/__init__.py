@@ -1,0 +1,24 @@
+"""minim2f: Mask2Former, small enough to read in an afternoon and exact enough to trust."""
+
+from . import data, metrics, shapes, training
+from .checkpoints import load, save
+from .inference import segment
+from .model.config import Config, preset
+from .model.mask2former import Mask2Former, Prediction
+from .shapes import walkthrough
+
+__version__ = "0.1.0"
+__all__ = [
+    "Config",
+    "Mask2Former",
+    "Prediction",
+    "data",
+    "load",
+    "metrics",
+    "preset",
+    "save",
+    "segment",
+    "shapes",
+    "training",
+    "walkthrough",
+]

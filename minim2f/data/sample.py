@@ -1,0 +1,79 @@
+"""One picture with its truth: what every data set of this project returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Sample:
+    """A picture, its segments as the model is trained on them, and as COCO writes them.
+
+    Attributes:
+        image: (3, H, W) uint8, RGB.
+        labels: (G,) int64, the class index (0 ... K-1) of each of the G segments.
+        masks: (G, H, W) bool, the pixels of each segment.
+        ids: (H, W) int64, the panoptic id of every pixel; 0 is void, a pixel nobody labelled.
+        segments: COCO's `segments_info`, one dict (id, category_id, iscrowd, area, bbox) for each id.
+            Crowds are listed here, and are absent from `labels` and `masks`: nobody is trained on them.
+        image_id: COCO's number of the picture.
+        file_name: where the picture came from, for messages.
+    """
+
+    image: Tensor
+    labels: Tensor
+    masks: Tensor
+    ids: Tensor
+    segments: list[dict]
+    image_id: int
+    file_name: str
+
+    @classmethod
+    def from_panoptic(
+        cls,
+        image: Tensor,
+        ids: Tensor,
+        segments: list[dict],
+        categories: list[dict],
+        image_id: int,
+        file_name: str,
+    ) -> Sample:
+        """Derives labels and masks from a panoptic id map, as the official mapper does.
+
+        Args:
+            image: (3, H, W) uint8, RGB.
+            ids: (H, W) int64 panoptic ids.
+            segments: COCO `segments_info`; crowds (`iscrowd` 1) give no mask.
+            categories: COCO category dicts; a class index is a position in this list.
+            image_id: COCO's number of the picture.
+            file_name: for messages.
+
+        Raises:
+            ValueError: a segment names a category that is not in `categories`.
+        """
+        index = {category["id"]: k for k, category in enumerate(categories)}
+        unknown = sorted({s["category_id"] for s in segments} - set(index))
+        if unknown:
+            raise ValueError(
+                f"{file_name}: category ids {unknown} are not among the {len(index)} categories "
+                "of this data set; add them to its categories, or remove these segments"
+            )
+        trained = [s for s in segments if not s.get("iscrowd", 0)]
+        labels = torch.tensor([index[s["category_id"]] for s in trained], dtype=torch.int64)
+        wanted = torch.tensor([s["id"] for s in trained], dtype=torch.int64)
+        masks = ids[None] == wanted[:, None, None]
+        return cls(image, labels, masks, ids, segments, image_id, file_name)
+
+
+class Dataset(Protocol):
+    """A sequence of samples that knows its categories (COCO dicts: id, name, isthing)."""
+
+    categories: list[dict]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

@@ -1,0 +1,1 @@
+"""Images to a prediction, in the order in which data flows."""

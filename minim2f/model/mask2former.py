@@ -1,0 +1,108 @@
+"""Backbone, pixel decoder and transformer decoder put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..shapes import ShapeError, check, scoped
+from .backbone import ResNet
+from .config import Config
+from .pixel_decoder import FPN
+from .transformer_decoder import TransformerDecoder
+
+# ImageNet's channel means and deviations, for pixels in 0 ... 255
+MEAN = (123.675, 116.280, 103.530)
+STD = (58.395, 57.120, 57.375)
+
+
+@dataclass
+class Prediction:
+    """N masks with a class each, in the form from which everything else is made.
+
+    A mask logit is a product of two vectors, E' of its query and F_pixel of its pixel. Who needs
+    only some pixels (points of a loss, a small attention mask) multiplies only those.
+
+    Attributes:
+        class_logits: (B, N, K+1), the last column is "no object".
+        mask_embeddings: E', (B, N, C).
+        pixel_features: F_pixel, (B, C, H/4, W/4).
+        auxiliary: the predictions before this one, the first made from the raw queries.
+    """
+
+    class_logits: Tensor
+    mask_embeddings: Tensor
+    pixel_features: Tensor
+    auxiliary: list[Prediction] = field(default_factory=list)
+
+    @property
+    def mask_logits(self) -> Tensor:
+        """(B, N, H/4, W/4): inside a mask where positive. Made anew at each call."""
+        return torch.einsum("bnc,bchw->bnhw", self.mask_embeddings, self.pixel_features)
+
+
+class Mask2Former(nn.Module):
+    """Masked-attention Mask Transformer (arXiv 2112.01527).
+
+    Args:
+        config: sizes and switches, see `preset`.
+        weights: "imagenet" starts the backbone from torchvision's ImageNet weights (fetched once);
+            None starts at random, from torch's global seed.
+    """
+
+    def __init__(self, config: Config, weights: str | None = None) -> None:
+        super().__init__()
+        self.config = config
+        if config.pixel_decoder != "fpn":
+            raise ValueError(f"pixel_decoder is {config.pixel_decoder!r}; there is 'fpn'")
+        self.backbone = ResNet(config.backbone, config.frozen_norm, weights)
+        self.pixel_decoder = FPN(self.backbone.channels, config.channels)
+        self.decoder = TransformerDecoder(config)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+
+    @scoped
+    def forward(self, images: Tensor) -> Prediction:
+        """Predicts N masks and their classes.
+
+        Args:
+            images: (B, 3, H, W) float, normalised with `mean` and `std`, H and W multiples of 32;
+                `batch` makes it from pictures.
+
+        Raises:
+            ShapeError: a size that is not a multiple of 32.
+        """
+        config = self.config
+        check("images", images, "B 3 H W")
+        if images.shape[2] % 32 or images.shape[3] % 32:
+            raise ShapeError(
+                f"images is {tuple(images.shape)}: height and width must be multiples of 32; "
+                "Mask2Former.batch pads pictures of any size"
+            )
+        features = self.backbone(images)
+        pixel_features, pyramid = self.pixel_decoder(features)
+        *auxiliary, last = self.decoder(pixel_features, pyramid)
+        check("class_logits", last[0], "B N K+1", N=config.num_queries, K=config.num_classes)
+        return Prediction(
+            *last, pixel_features, [Prediction(*pair, pixel_features) for pair in auxiliary]
+        )
+
+    def batch(self, images: Sequence[Tensor]) -> Tensor:
+        """Pictures of any sizes as one batch: normalised, then padded with zeros to the right and below.
+
+        Args:
+            images: (3, h, w) tensors, RGB, values 0 ... 255.
+
+        Returns:
+            (B, 3, H, W), H and W the largest h and w rounded up to a multiple of 32. The network
+            is not told what is padding, so a picture's result depends a little on its batch.
+        """
+        height, width = (-(-max(i.shape[d] for i in images) // 32) * 32 for d in (1, 2))
+        batch = self.mean.new_zeros(len(images), 3, height, width)
+        for padded, image in zip(batch, images):
+            check("image", image, "3 h w")
+            padded[:, : image.shape[1], : image.shape[2]] = (image.to(batch) - self.mean) / self.std
+        return batch

@@ -1,0 +1,43 @@
+"""Where a pixel is, written as sines and cosines."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_position(features: Tensor) -> Tensor:
+    """The fixed sine embedding of a feature map's positions (DETR; used at every attention).
+
+    Rows y = 1 ... h and columns x = 1 ... w are scaled to (0, 2 pi], divided by n = C/2 frequencies
+    10000^(2 floor(j/2) / n), and written as sin (even j) and cos (odd j): y in the first half of
+    the channels, x in the second.
+
+    Args:
+        features: (B, C, h, w); only its shape, device and dtype matter.
+
+    Returns:
+        (1, C, h, w), in the dtype of `features` (half precision is computed in float32).
+    """
+    channels, height, width = features.shape[1:]
+    n = channels // 2
+    dtype = torch.promote_types(features.dtype, torch.float32)
+
+    def count(size: int) -> Tensor:
+        """1 ... size, scaled to end at 2 pi."""
+        steps = torch.arange(1, size + 1, dtype=dtype, device=features.device)
+        return steps / (size + 1e-6) * 2 * math.pi
+
+    j = torch.arange(n, dtype=dtype, device=features.device)
+    frequency = 10000 ** (2 * torch.div(j, 2, rounding_mode="floor") / n)
+
+    def waves(position: Tensor) -> Tensor:
+        """(size,) -> (n, size), sines and cosines interleaved."""
+        angle = position / frequency[:, None]
+        return torch.stack([angle[0::2].sin(), angle[1::2].cos()], dim=1).flatten(0, 1)
+
+    rows = waves(count(height))[:, :, None].expand(n, height, width)
+    columns = waves(count(width))[:, None, :].expand(n, height, width)
+    return torch.cat([rows, columns])[None].to(features.dtype)

@@ -1,0 +1,203 @@
+"""Named shape assertions, and the walkthrough that records them.
+
+One call does three jobs: it asserts a shape, it names a tensor, and, when somebody watches, it records both:
+
+    p5 = check("P5", p5, "B C H/32 W/32")
+
+A symbol binds to the first size that it meets and must keep it until the enclosing `scope` ends; `H/32` and
+`K+1` are arithmetic on symbols. Outside of any scope a call stands alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import CodeType
+
+import torch
+from torch import Tensor, nn
+
+_sizes: ContextVar[dict[str, float] | None] = ContextVar("sizes", default=None)
+_rows: ContextVar[Walkthrough | None] = ContextVar("rows", default=None)
+_ARITHMETIC = (ast.Expression, ast.BinOp, ast.Name, ast.Load, ast.Constant)
+_ARITHMETIC += (ast.Add, ast.Sub, ast.Mult, ast.Div)
+
+
+class ShapeError(ValueError):
+    """A tensor is not shaped as its name promises."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded tensor: its name, its shape in symbols and in numbers, and the tensor itself."""
+
+    name: str
+    symbols: str
+    shape: tuple[int, ...]
+    tensor: Tensor
+
+
+class Walkthrough(list):
+    """The rows of one run, in the order in which data flowed; printed, they are a table."""
+
+    def __getitem__(self, key):
+        """Rows by position, or the last row of a name: `rows["P5"]`."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for row in reversed(self):
+            if row.name == key:
+                return row
+        raise KeyError(f"no tensor named {key!r} was recorded; there are {[r.name for r in self]}")
+
+    def holds(self, name: str, tensor: Tensor) -> bool:
+        """Whether this very tensor was recorded: one that leaves a module enters the next one."""
+        same = (r.tensor.data_ptr() == tensor.data_ptr() for r in self if r.name == name)
+        return any(same)
+
+    def __str__(self) -> str:
+        lines = [("tensor", "symbols", "shape")]
+        lines += [(r.name, f"({', '.join(r.symbols.split())})", str(r.shape)) for r in self]
+        widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+        return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in lines)
+
+
+def check(name: str, tensor: Tensor, symbols: str, **sizes: int) -> Tensor:
+    """Asserts that a tensor has the shape its name promises, and hands it back.
+
+    Args:
+        name: what the tensor is called in the walkthrough.
+        tensor: the tensor.
+        symbols: one term per dimension, separated by spaces: a number, a symbol, or arithmetic
+            with + - * / on both, such as "B C H/32 W/32" or "B N K+1".
+        sizes: symbols that are known beforehand.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        ShapeError: wrong rank, wrong size, a size that does not divide (H/32 for H = 100), or a
+            term that holds more than one unknown symbol.
+    """
+    if torch.compiler.is_compiling():
+        return tensor
+    known = _sizes.get()
+    known = {} if known is None else known
+    known.update(sizes)
+    terms = symbols.split()
+    if len(terms) != tensor.dim():
+        _fail(name, tensor, symbols, known, f"{len(terms)} dimensions expected, {tensor.dim()} found")
+    for term, size in zip(terms, tensor.shape):
+        if known.get(term) != size:  # a term that was met before costs one look-up
+            problem = _bind(term, size, known)
+            if problem:
+                _fail(name, tensor, symbols, known, problem)
+    rows = _rows.get()
+    if rows is not None and not rows.holds(name, tensor):
+        rows.append(Row(name, symbols, tuple(tensor.shape), tensor.detach()))
+    return tensor
+
+
+def _bind(term: str, size: int, known: dict[str, float]) -> str | None:
+    """Makes `term` equal `size`, through its one unknown symbol if it has one; else tells why not."""
+    code, names = _parse(term)
+    unknown = [n for n in names if n not in known]
+    if len(unknown) > 1:
+        return f"{term} holds the unknown symbols {' and '.join(unknown)}"
+    if unknown:  # terms are linear in each symbol, so two values give the line
+        zero, one = (eval(code, {}, known | {unknown[0]: at}) for at in (0, 1))
+        known[unknown[0]] = solved = (size - zero) / (one - zero)
+        if solved != int(solved) or solved < 0:
+            del known[unknown[0]]
+            return f"{term} cannot be {size} for any whole {unknown[0]}"
+        known[unknown[0]] = int(solved)
+    value = eval(code, {}, known)
+    if value != int(value):
+        return f"{term} is {value:g}: not a whole number"
+    if value != size:
+        return f"{term} is {value:g}, found {size}"
+    known[term] = size
+    return None
+
+
+@functools.lru_cache(maxsize=None)
+def _parse(term: str) -> tuple[CodeType, tuple[str, ...]]:
+    """A term as code and its symbols; only names, whole numbers and + - * / are let through."""
+    try:
+        tree = ast.parse(term, mode="eval")
+    except SyntaxError:
+        tree = None
+    if tree is None or not all(isinstance(node, _ARITHMETIC) for node in ast.walk(tree)):
+        raise ShapeError(f"{term!r} is not a shape term; write a number, a symbol, or e.g. H/32")
+    names = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
+    return compile(tree, "<shape>", "eval"), tuple(names)
+
+
+def _fail(name: str, tensor: Tensor, symbols: str, known: dict, problem: str) -> None:
+    values = ", ".join(f"{k} = {v:g}" for k, v in known.items() if k.isidentifier())
+    numbers = ", ".join(f"{known.get(term, term)}" for term in symbols.split())
+    raise ShapeError(
+        f"{name} should be ({', '.join(symbols.split())}) = ({numbers}), but is "
+        f"{tuple(tensor.shape)}: {problem}" + (f" (known: {values})" if values else "")
+    )
+
+
+@contextmanager
+def scope(**sizes: int) -> Iterator[None]:
+    """Within it, symbols keep their sizes from one check to the next; inner scopes join outer ones."""
+    outer = _sizes.get()
+    if outer is not None:
+        outer.update(sizes)
+        yield
+        return
+    token = _sizes.set(dict(sizes))
+    try:
+        yield
+    finally:
+        _sizes.reset(token)
+
+
+def scoped(forward: Callable) -> Callable:
+    """Decorator: a module's forward runs in a `scope` of its own, or in the one around it."""
+
+    @functools.wraps(forward)
+    def wrapper(*args, **kwargs):
+        if torch.compiler.is_compiling():
+            return forward(*args, **kwargs)
+        with scope():
+            return forward(*args, **kwargs)
+
+    return wrapper
+
+
+@contextmanager
+def watch() -> Iterator[Walkthrough]:
+    """Records every check inside: `with watch() as rows: model(images)`, then `rows["Q_1"].tensor`."""
+    rows = Walkthrough()
+    token = _rows.set(rows)
+    try:
+        yield rows
+    finally:
+        _rows.reset(token)
+
+
+def walkthrough(model: nn.Module, images: Tensor) -> Walkthrough:
+    """Runs a model once and returns every named tensor on the way, with its shape.
+
+    Args:
+        model: a `Mask2Former`; its train/eval mode is kept.
+        images: (B, 3, H, W), as the model takes them.
+
+    Returns:
+        Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the documented table for these images.
+    """
+    with torch.no_grad(), watch() as rows, scope():
+        prediction = model(images)
+        # intermediate masks are never needed at full size; here they are made only to be shown
+        for layer, auxiliary in enumerate(prediction.auxiliary):
+            check(f"M'_{layer}", auxiliary.mask_logits, "B N H/4 W/4")
+        check("mask_logits", prediction.mask_logits, "B N H/4 W/4")
+    return rows
