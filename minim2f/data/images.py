@@ -41,7 +41,9 @@ def read_image(path: str | os.PathLike, *, exif: bool = False) -> Tensor:
         ) from error
 
 
-def to_image(source, *, exif: bool = False) -> Tensor:
+def to_image(
+    source: str | os.PathLike | Image.Image | np.ndarray | Tensor, *, exif: bool = False
+) -> Tensor:
     """Turns whatever holds a picture into a tensor.
 
     Args:

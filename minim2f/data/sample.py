@@ -18,8 +18,9 @@ class Sample:
         labels: (G,) int64, the class index (0 ... K-1) of each of the G segments.
         masks: (G, H, W) bool, the pixels of each segment.
         ids: (H, W) int64, the panoptic id of every pixel; 0 is void, a pixel nobody labelled.
-        segments: COCO's `segments_info`, one dict (id, category_id, iscrowd, area, bbox) for each id.
-            Crowds are listed here, and are absent from `labels` and `masks`: nobody is trained on them.
+        segments: COCO's `segments_info`, a dict (id, category_id, iscrowd, area, bbox) for each
+            id. Crowds are listed here, and absent from `labels` and `masks`: nobody trains on
+            them.
         image_id: COCO's number of the picture.
         file_name: where the picture came from, for messages.
     """
