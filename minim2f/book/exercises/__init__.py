@@ -1,0 +1,71 @@
+"""The exercises of the book: `chNN.py` holds a list EXERCISES for chapter NN."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A mistake that students make, as code, and the hint that it must earn them.
+
+    Attributes:
+        function: the exercise solved with that one mistake.
+        hint: one sentence that points to the mistake, and does not give the solution away.
+    """
+
+    function: Callable
+    hint: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: what is right, on which inputs, and what usually goes wrong.
+
+    Attributes:
+        id: chapter and number, "9.2".
+        reference: the solution; the chapter's folded solution is this code.
+        inputs: makes a fresh tuple of arguments from a generator; sizes are random too, so that
+            edge cases (no target, one query, height unlike width) come up.
+        wrong: typical mistakes. Where an answer fits two of them, the first one's hint is given.
+    """
+
+    id: str
+    reference: Callable
+    inputs: Callable[[torch.Generator], tuple]
+    wrong: Sequence[Wrong] = ()
+
+
+def integer(generator: torch.Generator, low: int, high: int) -> int:
+    """A random whole number, low and high included: the sizes that inputs are made with."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def chapters() -> list[int]:
+    """The numbers of the chapters that have exercises."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    return sorted(int(name[2:]) for name in names if name.startswith("ch") and name[2:].isdigit())
+
+
+def of_chapter(number: int) -> list[Exercise]:
+    """All exercises of one chapter, in order."""
+    return list(import_module(f"{__name__}.ch{number:02d}").EXERCISES)
+
+
+def find(exercise_id: str) -> Exercise:
+    """The exercise "9.2".
+
+    Raises:
+        KeyError: there is none of that id; the message lists those there are.
+    """
+    chapter = exercise_id.partition(".")[0]
+    known = [int(chapter)] if chapter.isdigit() and int(chapter) in chapters() else chapters()
+    there = {exercise.id: exercise for number in known for exercise in of_chapter(number)}
+    if exercise_id not in there:
+        raise KeyError(f"no exercise {exercise_id!r}; there are {', '.join(there) or 'none yet'}")
+    return there[exercise_id]
