@@ -70,9 +70,13 @@ def load(path: str | Path) -> Mask2Former:
             header = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{file} is not a whole safetensors file ({error}); fetch or save it anew") from error
+        raise ValueError(
+            f"{file} is not a whole safetensors file ({error}); fetch or save it anew"
+        ) from error
     if "minim2f.config" not in header:
-        raise ValueError(f"{file} has no minim2f.config in its header: minim2f.save did not write it")
+        raise ValueError(
+            f"{file} has no minim2f.config in its header: minim2f.save did not write it"
+        )
     model = Mask2Former(Config(**json.loads(header["minim2f.config"])))
     _fill(model, tensors, file)
     return model.eval()

@@ -1,4 +1,4 @@
-"""One prediction, read three ways: semantic, instance and panoptic segmentation (official inference)."""
+"""One prediction read three ways: semantic, instance and panoptic (official inference)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .data.images import to_image
+from .model.config import Config
 from .model.mask2former import Mask2Former
 from .shapes import check, scope
 
@@ -54,7 +55,7 @@ def instances(
         class_logits: (N, K+1).
         mask_logits: (N, H, W).
         top_k: how many pairs are kept.
-        things: (K,) bool; of the kept pairs only those of these classes remain. None keeps all.
+        things: (K,) bool; of the kept pairs only those of these classes stay. None keeps all.
 
     Returns:
         Scores (M,), best first: class probability times mean mask probability inside the mask;
@@ -87,7 +88,7 @@ def panoptic(
     Args:
         class_logits: (N, K+1).
         mask_logits: (N, H, W).
-        things: (K,) bool, which classes have instances; the others are merged into one segment each.
+        things: (K,) bool, which classes have instances; each other one becomes one segment.
         score_threshold: a query must be surer than this of its class.
         overlap_threshold: the share of its mask (sigmoid >= 0.5) that it must win.
 
@@ -125,12 +126,19 @@ def panoptic(
 
 
 @torch.inference_mode()
-def mask_logits_at(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Class logits (N, K+1) and mask logits (N, H, W) of one picture (3, H, W), at its own size.
+def predict(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Runs a model on one picture.
 
     The picture is resized (shortest side `config.short_side`, longest at most `config.long_side`),
-    padded and predicted; the mask logits are enlarged to the padded size, freed of the padding, and
+    padded and predicted; its mask logits are enlarged to the padded size, freed of the padding, and
     resized to the picture. The model runs in eval mode and is left in the mode it was in.
+
+    Args:
+        model: any model.
+        image: (3, H, W) uint8, RGB.
+
+    Returns:
+        Class logits (N, K+1) and mask logits (N, H, W).
     """
     height, width = image.shape[1:]
     short, long = model.config.short_side, model.config.long_side
@@ -181,15 +189,25 @@ def segment(
     """
     if task not in ("panoptic", "instance", "semantic"):
         raise ValueError(f"task is {task!r}; there are 'panoptic', 'instance' and 'semantic'")
-    class_logits, mask_logits = mask_logits_at(model, to_image(image, exif=True))
-    categories = model.config.categories or [
-        {"id": k, "isthing": 1} for k in range(model.config.num_classes)
-    ]
+    logits = predict(model, to_image(image, exif=True))
+    return read(*logits, model.config, task, score_threshold, top_k)
+
+
+def read(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    config: Config,
+    task: str,
+    score_threshold: float | None = None,
+    top_k: int = 100,
+) -> Result:
+    """Reads one prediction as a task asks: from what `predict` returns, as `segment` describes."""
+    categories = config.categories or [{"id": k, "isthing": 1} for k in range(config.num_classes)]
     things = torch.tensor([bool(c["isthing"]) for c in categories], device=mask_logits.device)
     if task == "panoptic":
         threshold = 0.8 if score_threshold is None else score_threshold
         ids, found = panoptic(class_logits, mask_logits, things, threshold)
-        masks = torch.stack([ids == s["id"] for s in found]) if found else ids.new_zeros(0, *ids.shape)
+        masks = ids == torch.tensor([s["id"] for s in found], device=ids.device)[:, None, None]
         entries = [(s["class"], s["score"]) for s in found]
     elif task == "semantic":
         scores = semantic_scores(class_logits, mask_logits)
@@ -202,7 +220,7 @@ def segment(
         kept = (scores >= (score_threshold or 0.0)) & masks.flatten(1).any(1)
         masks = masks[kept]
         entries = list(zip(labels[kept].tolist(), scores[kept].tolist()))
-    return _result(masks.cpu().numpy().astype(bool), entries, categories)
+    return _result(masks.cpu().numpy(), entries, categories)
 
 
 def _result(masks: np.ndarray, entries: list[tuple[int, float]], categories: list[dict]) -> Result:

@@ -1,11 +1,12 @@
 """Named shape assertions, and the walkthrough that records them.
 
-One call does three jobs: it asserts a shape, it names a tensor, and, when somebody watches, it records both:
+One call does three jobs: it asserts a shape, it names a tensor, and, when somebody watches, it
+records both:
 
     p5 = check("P5", p5, "B C H/32 W/32")
 
-A symbol binds to the first size that it meets and must keep it until the enclosing `scope` ends; `H/32` and
-`K+1` are arithmetic on symbols. Outside of any scope a call stands alone.
+A symbol binds to the first size that it meets and must keep it until the enclosing `scope` ends;
+`H/32` and `K+1` are arithmetic on symbols. Outside of any scope a call stands alone.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def check(name: str, tensor: Tensor, symbols: str, **sizes: int) -> Tensor:
     known.update(sizes)
     terms = symbols.split()
     if len(terms) != tensor.dim():
-        _fail(name, tensor, symbols, known, f"{len(terms)} dimensions expected, {tensor.dim()} found")
+        _fail(
+            name, tensor, symbols, known, f"{len(terms)} dimensions expected, {tensor.dim()} found"
+        )
     for term, size in zip(terms, tensor.shape):
         if known.get(term) != size:  # a term that was met before costs one look-up
             problem = _bind(term, size, known)
@@ -102,7 +105,7 @@ def check(name: str, tensor: Tensor, symbols: str, **sizes: int) -> Tensor:
 
 
 def _bind(term: str, size: int, known: dict[str, float]) -> str | None:
-    """Makes `term` equal `size`, through its one unknown symbol if it has one; else tells why not."""
+    """Makes `term` equal `size`, solving for an unknown symbol if it has one; or tells why not."""
     code, names = _parse(term)
     unknown = [n for n in names if n not in known]
     if len(unknown) > 1:
@@ -147,7 +150,7 @@ def _fail(name: str, tensor: Tensor, symbols: str, known: dict, problem: str) ->
 
 @contextmanager
 def scope(**sizes: int) -> Iterator[None]:
-    """Within it, symbols keep their sizes from one check to the next; inner scopes join outer ones."""
+    """Within it, symbols keep their sizes between checks; an inner scope joins the outer one."""
     outer = _sizes.get()
     if outer is not None:
         outer.update(sizes)
@@ -175,7 +178,7 @@ def scoped(forward: Callable) -> Callable:
 
 @contextmanager
 def watch() -> Iterator[Walkthrough]:
-    """Records every check inside: `with watch() as rows: model(images)`, then `rows["Q_1"].tensor`."""
+    """Records all checks inside: `with watch() as rows: model(images)`; `rows["Q_1"].tensor`."""
     rows = Walkthrough()
     token = _rows.set(rows)
     try:
@@ -192,7 +195,7 @@ def walkthrough(model: nn.Module, images: Tensor) -> Walkthrough:
         images: (B, 3, H, W), as the model takes them.
 
     Returns:
-        Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the documented table for these images.
+        Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the table for these images.
     """
     with torch.no_grad(), watch() as rows, scope():
         prediction = model(images)

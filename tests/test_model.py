@@ -25,7 +25,7 @@ def small_inputs(config=SMALL, batch=2, dtype=torch.float64):
     return torch.randn(batch, c, 16, 24, dtype=dtype), pyramid
 
 
-# ---- sine positions -------------------------------------------------------------------------------
+# ---- sine positions --------------------------------------------------------------------------
 
 
 def test_sine_position_golden_numbers():
@@ -48,7 +48,7 @@ def test_sine_position_is_transformers_position():
     torch.testing.assert_close(sine_position(torch.zeros(1, 64, 5, 7)), theirs.view(1, 64, 5, 7))
 
 
-# ---- backbone -------------------------------------------------------------------------------------
+# ---- backbone --------------------------------------------------------------------------------
 
 
 def test_backbone_is_torchvisions_with_the_same_weights():
@@ -100,7 +100,7 @@ def test_imagenet_weights_offline_is_one_sentence(monkeypatch, tmp_path):
         ResNet("resnet50", weights="imagenet")
 
 
-# ---- pixel decoder --------------------------------------------------------------------------------
+# ---- pixel decoder ---------------------------------------------------------------------------
 
 
 def test_fpn_is_the_written_out_pyramid():
@@ -136,12 +136,15 @@ def test_parameter_counts_of_the_published_sizes():
     assert sum(p.numel() for p in model.decoder.layers[0].parameters()) == 1_578_752
 
 
-# ---- attention ------------------------------------------------------------------------------------
+# ---- attention -------------------------------------------------------------------------------
 
 
 def test_attention_is_torchs_multihead_attention():
     torch.manual_seed(0)
-    ours, theirs = Attention(32, 4).double(), nn.MultiheadAttention(32, 4, batch_first=True).double()
+    ours, theirs = (
+        Attention(32, 4).double(),
+        nn.MultiheadAttention(32, 4, batch_first=True).double(),
+    )
     theirs.load_state_dict(
         {
             "in_proj_weight": ours.in_proj.weight,
@@ -163,7 +166,10 @@ def test_attention_is_torchs_multihead_attention():
 def test_attention_mask_is_the_official_one():
     """Official order: draw all masks at 1/4, resize the logits, sigmoid, block below 0.5."""
     torch.manual_seed(0)
-    e, f = torch.randn(2, 7, 64, dtype=torch.float64), torch.randn(2, 64, 16, 24, dtype=torch.float64)
+    e, f = (
+        torch.randn(2, 7, 64, dtype=torch.float64),
+        torch.randn(2, 64, 16, 24, dtype=torch.float64),
+    )
     for size in ((2, 3), (4, 6), (8, 12)):
         masks = torch.einsum("bnc,bchw->bnhw", e, f)
         resized = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
@@ -189,7 +195,7 @@ def test_no_gradient_passes_through_the_attention_mask():
     assert torch.autograd.grad(classes.sum(), pixel, allow_unused=True)[0] is None
 
 
-# ---- transformer decoder --------------------------------------------------------------------------
+# ---- transformer decoder ---------------------------------------------------------------------
 
 
 def test_the_decoder_is_the_written_out_loop():
@@ -221,10 +227,14 @@ def test_the_decoder_is_the_written_out_loop():
         level = pyramid[number % 3]
         memory = (level + decoder.level_embed.weight[number % 3][:, None, None]).flatten(2).mT
         position = sine_position(level).flatten(2).mT
-        logits = F.interpolate(expected[-1][1], level.shape[-2:], mode="bilinear", align_corners=False)
+        logits = F.interpolate(
+            expected[-1][1], level.shape[-2:], mode="bilinear", align_corners=False
+        )
         blocked = (logits.sigmoid() < 0.5).flatten(2)
         blocked[blocked.all(-1)] = False
-        x = layer.cross_norm(x + attend(layer.cross_attention, x + e, memory + position, memory, blocked))
+        x = layer.cross_norm(
+            x + attend(layer.cross_attention, x + e, memory + position, memory, blocked)
+        )
         x = layer.self_norm(x + attend(layer.self_attention, x + e, x + e, x))
         x = layer.ffn_norm(x + layer.ffn[3](F.relu(layer.ffn[0](x))))
         expected.append(heads(x))
@@ -260,7 +270,7 @@ def test_initial_values_are_the_official_ones():
     assert all(m.p == 0 for m in decoder.modules() if isinstance(m, nn.Dropout))
 
 
-# ---- the whole model ------------------------------------------------------------------------------
+# ---- the whole model -------------------------------------------------------------------------
 
 
 def test_prediction_and_auxiliaries():

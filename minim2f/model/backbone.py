@@ -50,7 +50,9 @@ def _torchvision_resnet(
     name: str, norm: type[nn.Module], weights: str | None
 ) -> torchvision.models.ResNet:
     if weights not in (None, "imagenet"):
-        raise ValueError(f"weights is {weights!r}; write weights='imagenet', or None for random ones")
+        raise ValueError(
+            f"weights is {weights!r}; write weights='imagenet', or None for random ones"
+        )
     if name == "resnet10":
         if weights:
             raise ValueError("torchvision has no ImageNet weights for resnet10; use weights=None")

@@ -91,7 +91,7 @@ class Mask2Former(nn.Module):
         )
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:
-        """Pictures of any sizes as one batch: normalised, then padded with zeros to the right and below.
+        """Pictures of any sizes as one batch: normalised, then padded with zeros right and below.
 
         Args:
             images: (3, h, w) tensors, RGB, values 0 ... 255.

@@ -1,4 +1,4 @@
-"""res2 ... res5 to a pyramid P5, P4, P3 for the queries to look at, and F_pixel to draw masks with."""
+"""res2 ... res5 to P5, P4, P3 for the queries to look at, and F_pixel to draw masks with."""
 
 from __future__ import annotations
 

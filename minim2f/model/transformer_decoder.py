@@ -24,7 +24,9 @@ class Attention(nn.Module):
     def __init__(self, channels: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout
-        self.in_proj = nn.Linear(channels, 3 * channels)  # Q, K and V stacked, as nn.MultiheadAttention
+        self.in_proj = nn.Linear(
+            channels, 3 * channels
+        )  # Q, K, V stacked
         self.out_proj = nn.Linear(channels, channels)
 
     def forward(
@@ -41,8 +43,8 @@ class Attention(nn.Module):
         Args:
             query: (B, N, C).
             key, value: (B, S, C).
-            allowed: (B, N, S) bool, True where a query may look (0 in the paper's M, False is -inf);
-                the heads share it. None allows everything.
+            allowed: (B, N, S) bool, True where a query may look (0 in the paper's M; False is
+                -inf there), shared by the heads. None allows everything.
             layer, keys: the number under which Q, K and V are recorded, and S in symbols.
 
         Returns:
@@ -121,7 +123,7 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(nn.Module):
-    """Mask2Former's decoder: 3L layers in turn over 1/32, 1/16, 1/8, and 3L + 1 predictions (paper 3.2).
+    """Mask2Former's decoder: 3L layers over 1/32, 1/16, 1/8 in turn, 3L + 1 predictions (3.2).
 
     Args:
         config: sizes and ablation switches.
@@ -191,7 +193,7 @@ class TransformerDecoder(nn.Module):
         return Level(memory, position, small.flatten(2), f"H/{scale}*W/{scale}")
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of queries X; shared by all layers."""
+        """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of X, after any layer."""
         z = self.norm(x)
         return self.class_head(z), self.mask_head(z)
 

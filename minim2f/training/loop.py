@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from ..data.augment import flip
 from ..data.sample import Dataset, Sample
-from ..inference import segment
+from ..inference import predict, read
 from ..metrics import MeanIoU, PanopticQuality
 from ..model.mask2former import Mask2Former
 from .losses import Criterion
@@ -43,8 +44,10 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tru
     return images, targets
 
 
-def batches(dataset: Dataset, recipe: TrainConfig, generator: torch.Generator) -> Iterator[list[Sample]]:
-    """Endless batches: every picture once an epoch, in an order drawn anew, some of them flipped."""
+def batches(
+    dataset: Dataset, recipe: TrainConfig, generator: torch.Generator
+) -> Iterator[list[Sample]]:
+    """Endless batches: every picture once an epoch, in a new order, some of them flipped."""
     order: list[int] = []
     while True:
         while len(order) < recipe.batch_size:
@@ -76,45 +79,57 @@ def train(
         One dict per step: every loss term, their sum as "loss", the gradient's length "norm".
 
     Raises:
-        ValueError: an empty data set, more classes than the model has, or a loss that is not finite.
+        ValueError: an empty data set, other classes than the model's, or a loss that is not
+            finite.
     """
-    if not len(dataset):
-        raise ValueError("the data set is empty: there is nothing to learn from")
-    if len(dataset.categories) != model.config.num_classes:
-        raise ValueError(
-            f"the data set has {len(dataset.categories)} categories, the model {model.config.num_classes} "
-            "classes; make the model with preset(..., num_classes=len(dataset.categories))"
-        )
+    _refuse(model, dataset)
     device = model.mean.device
-    order = torch.Generator().manual_seed(recipe.seed)  # the pictures' order is the same on any device
+    order = torch.Generator().manual_seed(recipe.seed)  # on the CPU: the same on every device
     points = torch.Generator(device).manual_seed(recipe.seed)
     criterion, adam = Criterion(model.config), optimizer(model, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, recipe.rate)
-    history = []
     stream = batches(dataset, recipe, order)
+    history = []
     bar = tqdm(range(1, recipe.steps + 1), desc="training", disable=not progress)
     for step in bar:
         model.train()
         images, targets = collate(model, next(stream))
         terms = criterion(model(images), targets, points)
         loss = sum(terms.values())
-        if not loss.isfinite():
-            broken = [name for name, term in terms.items() if not term.isfinite()]
-            raise ValueError(f"step {step}: {broken[0]} is {terms[broken[0]].item()}; nothing was saved")
         adam.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+        values = {name: value.item() for name, value in terms.items()}
+        _refuse_nonsense(step, values | {"norm of the gradient": norm.item()})
         adam.step()
         schedule.step()
-        history.append({name: term.item() for name, term in terms.items()})
-        history[-1] |= {"loss": loss.item(), "norm": norm.item()}
-        bar.set_postfix(
-            {name: f"{history[-1][name]:.2f}" for name in ("loss", "loss_ce", "loss_mask", "loss_dice")}
-        )
+        history.append(values | {"loss": loss.item(), "norm": norm.item()})
+        shown = ("loss", "loss_ce", "loss_mask", "loss_dice")
+        bar.set_postfix({name: f"{history[-1][name]:.2f}" for name in shown})
         if after_step:
             after_step(step)
     model.eval()
     return history
+
+
+def _refuse(model: Mask2Former, dataset: Dataset) -> None:
+    if not len(dataset):
+        raise ValueError("the data set is empty: there is nothing to learn from")
+    found, wanted = len(dataset.categories), model.config.num_classes
+    if found != wanted:
+        raise ValueError(
+            f"the data set has {found} categories, the model {wanted} classes; "
+            f"make the model with preset(..., num_classes={found})"
+        )
+
+
+def _refuse_nonsense(step: int, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(
+                f"step {step}: {name} is {value}, so this step was not taken; lower the learning "
+                "rate, or look for a picture or a mask that is wrong"
+            )
 
 
 def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> dict:
@@ -126,8 +141,10 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
     quality, overlap = PanopticQuality(dataset.categories), MeanIoU(dataset.categories)
     for sample in tqdm(dataset, desc="evaluating", total=len(dataset), disable=not progress):
         truth = (sample.ids, sample.segments)
-        panoptic = segment(model, sample.image, task="panoptic")
-        semantic = segment(model, sample.image, task="semantic")
+        logits = predict(model, sample.image)
+        panoptic, semantic = (
+            read(*logits, model.config, task) for task in ("panoptic", "semantic")
+        )
         quality.update(panoptic.ids, panoptic.segments, *truth)
         overlap.update(semantic.ids, semantic.segments, *truth)
     return quality.compute() | {"miou": overlap.compute()["miou"]}

@@ -105,7 +105,9 @@ class Criterion:
     ) -> dict[str, Tensor]:
         config = self.config
         pairs = match(prediction, targets, config, generator)
-        classes = torch.full_like(prediction.class_logits[..., 0], config.num_classes, dtype=torch.long)
+        classes = torch.full_like(
+            prediction.class_logits[..., 0], config.num_classes, dtype=torch.long
+        )
         for b, (queries, segments) in enumerate(pairs):
             classes[b, queries.to(classes.device)] = targets[b].labels[segments]
         logits, masks = self._matched_points(prediction, targets, pairs, generator)
@@ -123,7 +125,7 @@ class Criterion:
         pairs: list[tuple[Tensor, Tensor]],
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits and true masks of the matched pairs at the points of the loss, both (M, P)."""
+        """Mask logits and true masks of the matched pairs at the points, both (M, P)."""
         # only the matched masks are ever drawn
         drawn = torch.cat(
             [

@@ -17,7 +17,7 @@ from . import points as P
 
 
 class Target(Protocol):
-    """The truth of one picture: `labels` (G,) int64 and `masks` (G, H, W), padded as the batch is."""
+    """The truth of one picture: labels (G,) int64 and masks (G, H, W), padded as the batch is."""
 
     labels: Tensor
     masks: Tensor
@@ -52,7 +52,11 @@ def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def matching_cost(
-    class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, config: Config = Config()
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    labels: Tensor,
+    masks: Tensor,
+    config: Config = Config(),
 ) -> Tensor:
     """What it costs to let query n answer for segment g.
 
@@ -145,7 +149,7 @@ def match(
 
 
 def loss_points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
-    """(1, P, 2): `config.num_points` uniform points, or every pixel of `maps` where that is None."""
+    """(1, P, 2): `config.num_points` uniform points, or every pixel of `maps` if that is None."""
     if config.num_points is None:
         return P.pixel_centres(*maps.shape[-2:], maps.device)
     return P.uniform(1, config.num_points, maps.device, generator)

@@ -1,0 +1,304 @@
+"""Every picture of this project: images, segments, masks, attention and curves.
+
+Images turn grey under what is drawn on them, so colour means class (or query) and nothing else;
+outlines and names are light on dark, so they survive grey print. Throughout, an image is a
+(3, H, W) uint8 tensor or an (H, W, 3) uint8 array, segments are dicts (id, category_id), and
+categories are COCO's dicts: a class has their `color`, or else one of `palette`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike
+from scipy.ndimage import distance_transform_edt
+
+Color = tuple[float, float, float]
+INK = "#202020"
+DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (7, 1.5, 1, 1.5))]
+# Searched for by computer: far apart for normal eyes and for each kind of colour blindness.
+BASE = "359FD8 744C1C AA9D50 453E9D 46896F BA5E0D 9C53AA 75EBDF E7D290 AAB7FB F5969D 870F5D".split()
+
+
+def palette(n: int) -> list[Color]:
+    """Returns n colours: twelve that everybody can tell apart, then shades of these."""
+    return [query_color(k) for k in range(n)]
+
+
+def query_color(q: int) -> Color:
+    """Returns the colour of query q, the same in every picture."""
+    return _shade(to_rgb("#" + BASE[q % len(BASE)]), q // len(BASE))
+
+
+def figure(
+    rows: int = 1, columns: int = 1, size: float = 2.4, aspect: ArrayLike = 1.0, gap: float = 0.25
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure, which pyplot does not know of, and its (rows, columns) array of axes.
+
+    Args:
+        size: width of each axes, in inches.
+        aspect: height / width of each axes, one number for all or one for each row.
+        gap: inches between axes; 0.25 leaves room for titles.
+    """
+    heights = size * np.broadcast_to(aspect, rows)
+    fig = Figure(figsize=(columns * (size + gap) - gap, heights.sum() + (rows - 1) * gap))
+    fig.subplots_adjust(0, 0, 1, 1, wspace=gap / size, hspace=gap / heights.mean())
+    return fig, fig.subplots(rows, columns, squeeze=False, height_ratios=heights)
+
+
+def save(fig: Figure, path: str | Path, dpi: int = 150) -> Path:
+    """Writes a figure, all of it or nothing; the ending of `path` says how (.png, .svg, .pdf)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn, partial = io.BytesIO(), path.with_name(f".{path.name}.{os.getpid()}")
+    fig.savefig(drawn, format=path.suffix[1:], dpi=dpi, bbox_inches="tight")
+    partial.write_bytes(drawn.getvalue())
+    os.replace(partial, path)
+    return path
+
+
+def draw_image(ax: Axes, image: ArrayLike, title: str | None = None) -> None:
+    """Draws an image, and its title above."""
+    _show(ax, _pixels(image), title)
+
+
+def draw_segments(
+    ax: Axes, image: ArrayLike, ids: ArrayLike, segments: Sequence[dict],
+    categories: Sequence[dict], title: str | None = None, names: bool = True,
+) -> None:  # fmt: skip
+    """Draws a panoptic or semantic map: each segment in a shade of its class, with its name.
+
+    Args:
+        ids: (H, W) integers, each pixel's segment; 0 is void, drawn as grey stripes.
+        names: whether to write the class on every segment that has room for it.
+
+    Raises:
+        ValueError: ids and image differ in size, or ids and segments do not belong together.
+    """
+    canvas, ids = _pixels(image, grey=True), _array(ids)
+    if ids.shape != canvas.shape[:2]:
+        raise ValueError(f"ids must be as large as the image, {canvas.shape[:2]}, got {ids.shape}")
+    if unlisted := sorted(set(ids.ravel().tolist()) - {s["id"] for s in segments} - {0}):
+        raise ValueError(f"the map holds ids {unlisted} that its segments do not list")
+    stripes = np.indices(ids.shape).sum(axis=0) * 48 // max(ids.shape) % 2
+    canvas[ids == 0] = 0.3 * canvas[ids == 0] + 0.5 + 0.15 * stripes[ids == 0, None]
+    notes = [" (crowd)" * s.get("iscrowd", 0) if names else None for s in segments]
+    _paint(ax, canvas, [ids == s["id"] for s in segments], segments, categories, notes, title)
+
+
+def draw_instances(
+    ax: Axes, image: ArrayLike, masks: ArrayLike, segments: Sequence[dict],
+    categories: Sequence[dict], title: str | None = None,
+) -> None:  # fmt: skip
+    """Draws (G, H, W) bool masks, which may overlap, the surest on top, with class and score."""
+    canvas, masks = _pixels(image, grey=True), _array(masks) > 0
+    expected = (len(segments), *canvas.shape[:2])
+    if masks.shape != expected:
+        raise ValueError(f"masks must be {expected}, one for each segment, got {masks.shape}")
+    order = sorted(range(len(segments)), key=lambda k: segments[k].get("score", 1.0))
+    segments = [segments[k] for k in order]
+    notes = [f"\n{s['score']:.2f}" if "score" in s else "" for s in segments]
+    _paint(ax, canvas, masks[order], segments, categories, notes, title)
+
+
+def draw_mask(
+    ax: Axes, image: ArrayLike, mask: ArrayLike, color: Color | str, title: str | None = None
+) -> None:
+    """Draws one query's mask, (h, w) bool or probabilities: opaque where sure, outlined at 1/2."""
+    grey = 0.25 + 0.4 * _pixels(image, grey=True)
+    mask = _enlarge(_array(mask).astype(float), grey)
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        found = f"{mask.min():.3g} ... {mask.max():.3g}"
+        raise ValueError(f"a mask must lie in 0 ... 1, got {found}; do logits need a sigmoid?")
+    _show(ax, grey + 0.85 * mask[..., None] * (to_rgb(color) - grey), title)
+    _outline(ax, mask > 0.5)
+
+
+def draw_attention(
+    ax: Axes, image: ArrayLike, weights: ArrayLike, title: str | None = None,
+    allowed: ArrayLike | None = None,
+) -> None:  # fmt: skip
+    """Draws one query's attention, (h, w) weights, as heat; `allowed` (h, w) bool is outlined."""
+    grey = _pixels(image, grey=True)
+    heat = _enlarge(_array(weights), grey)
+    heat = heat / max(heat.max(), 1e-12)
+    glow = colormaps["inferno"](heat)[..., :3]
+    _show(ax, grey + (0.4 + 0.5 * heat[..., None]) * (glow - grey), title)
+    if allowed is not None:
+        _outline(ax, _enlarge(_array(allowed), grey))
+
+
+def draw_curves(
+    ax: Axes, curves: dict[str, tuple[ArrayLike, ArrayLike]], xlabel: str, ylabel: str
+) -> None:
+    """Draws curves {name: (x, y)}, each with dashes of its own and its name at its end."""
+    ends = []
+    for k, (name, (x, y)) in enumerate(curves.items()):
+        x, y, color = _array(x), _array(y), query_color(k)
+        ax.plot(x, y, color=color, linestyle=DASHES[k % len(DASHES)], linewidth=1.8)
+        last = np.flatnonzero(np.isfinite(y))[-1:]
+        ends += zip(y[last], x[last], [name], [_shade(color, 1)])
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    free = -np.inf  # names are written upwards from the lowest end, 11 points apart at least
+    for y, x, name, color in sorted(ends):
+        height = ax.transData.transform((x, y))[1] * 72 / ax.figure.dpi
+        place = {"xytext": (5, max(free - height, 0)), "textcoords": "offset points"}
+        ax.annotate(name, (x, y), **place, va="center", color=color, annotation_clip=False)
+        free = max(free, height) + 11
+
+
+def compare(rows: Sequence[dict], categories: Sequence[dict], size: float = 2.4) -> Figure:
+    """Makes a page with a row for each picture: the image, its truth and the segmentations.
+
+    Args:
+        rows: dicts of "image" and, all rows alike, any of "truth", "semantic", "panoptic":
+            (ids, segments), and "instance": (masks, segments).
+        size: width of each picture in inches.
+    """
+    order = ("image", "truth", "semantic", "instance", "panoptic")
+    kinds = [kind for kind in order if kind in rows[0]]
+    aspects = [np.divide(*_pixels(row["image"]).shape[:2]) for row in rows]
+    fig, axes = figure(len(rows), len(kinds), size, aspects, gap=0.08)
+    cells = [(row, kind) for row in rows for kind in kinds]
+    for ax, (row, kind) in zip(axes.flat, cells):
+        title = kind if row is rows[0] else None
+        draw = draw_instances if kind == "instance" else draw_segments
+        if kind == "image":
+            draw_image(ax, row["image"], title)
+        else:
+            draw(ax, row["image"], *row[kind], categories, title)
+    _legend(fig, [s for row, kind in cells if kind != "image" for s in row[kind][1]], categories)
+    return fig
+
+
+def picture(image: ArrayLike, result: object, categories: Sequence[dict], task: str) -> Figure:
+    """Makes a page of an image and what `minim2f.segment` found in it for `task`."""
+    drawn = result.masks if task == "instance" else result.ids
+    return compare([{"image": image, task: (drawn, result.segments)}], categories, size=5.0)
+
+
+def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 6) -> Figure:
+    """Makes a page of samples (see `minim2f.data.sample`), each with its truth beneath."""
+    aspect = max(sample.image.shape[1] / sample.image.shape[2] for sample in samples)
+    lines = [aspect, aspect, 0.05] * -(-len(samples) // columns)
+    fig, axes = figure(len(lines), columns, size=1.6, aspect=lines, gap=0.05)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for k, sample in enumerate(samples):
+        upper, lower = axes[k // columns * 3 :, k % columns][:2]
+        draw_image(upper, sample.image)
+        draw_segments(lower, sample.image, sample.ids, sample.segments, categories, names=False)
+    _legend(fig, [segment for sample in samples for segment in sample.segments], categories)
+    return fig
+
+
+def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -> None:
+    used = {segment["category_id"] for segment in segments}
+    styles = _styles([{"category_id": c["id"]} for c in categories if c["id"] in used], categories)
+    patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
+    lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1
+    look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False, "fontsize": 8}
+    fig.legend(handles=patches, ncols=-(-len(patches) // lines) or 1, handlelength=1.2, **look)
+
+
+def _paint(ax, canvas, masks, segments, categories, notes, title) -> None:
+    """Colours a canvas under masks, the last on top, then draws outlines, names and notes."""
+    on_top, styles = np.full(canvas.shape[:2], -1), _styles(segments, categories)
+    for k, mask in enumerate(masks):
+        canvas[mask] = 0.35 * canvas[mask] + 0.65 * np.array(styles[k][1])
+        on_top[mask] = k
+    _show(ax, canvas, title)
+    for mask in masks:
+        _outline(ax, mask)
+    for k, note in enumerate(notes):
+        if note is not None:
+            _write(ax, on_top == k, styles[k][0] + note)
+
+
+def _show(ax: Axes, canvas: np.ndarray, title: str | None) -> None:
+    pixelated = max(canvas.shape) < 200  # small images show their pixels, large ones are smoothed
+    ax.imshow(canvas.clip(0, 1), interpolation="nearest" if pixelated else "antialiased")
+    ax.set_axis_off()
+    ax.set_title(title or "", fontsize=9, pad=4)
+
+
+def _outline(ax: Axes, mask: np.ndarray) -> None:
+    if min(mask.shape) > 1 and mask.any() and not mask.all():
+        lines = ax.contour(mask, [0.5], colors="white", linewidths=0.7)
+        lines.set_path_effects([withStroke(linewidth=1.8, foreground=INK)])
+
+
+def _write(ax: Axes, mask: np.ndarray, text: str) -> None:
+    """Writes text where a mask has most room for it, or nowhere if it would be too small to read.
+
+    Room has the shape of the text: it is a distance transform with rows `wide` times as high.
+    """
+    step, lines = max(mask.shape) // 160 + 1, text.split("\n")
+    wide = 0.6 * max(map(len, lines)) / len(lines)
+    room = distance_transform_edt(np.pad(mask[::step, ::step], 1), sampling=(wide, 1))
+    box = ax.get_window_extent()
+    points = min(box.height / len(mask), box.width / mask.shape[1]) * 72 / ax.figure.dpi * step
+    size = 1.7 * room.max() * points / (wide * len(lines))
+    if size >= 4.5:
+        best = np.argwhere(room >= 0.95 * room.max())  # often a ridge: its middle looks best
+        y, x = step * (best[((best - best.mean(axis=0)) ** 2).sum(axis=1).argmin()] - 1)
+        look = {"ha": "center", "va": "center", "color": "white", "linespacing": 1.0}
+        written = ax.text(x, y, text, fontsize=min(size, 8), **look)
+        written.set_path_effects([withStroke(linewidth=1.6, foreground=INK)])
+
+
+def _shade(color: Color, k: int) -> Color:
+    """The k-th shade of a colour, the 0-th itself; golden-ratio steps keep the first ones apart."""
+    amount = (0.5 + 0.618 * k) % 1 - 0.5
+    return tuple(c + abs(amount) * (float(amount > 0) - c) for c in color)
+
+
+def _styles(segments: Sequence[dict], categories: Sequence[dict]) -> list[tuple[str, Color]]:
+    """Name (of COCO's "sky-other-merged" just "sky") and colour, a shade for every instance."""
+    index, seen, styles = {c["id"]: k for k, c in enumerate(categories)}, Counter(), []
+    for kind in (segment["category_id"] for segment in segments):
+        if kind not in index:
+            raise ValueError(f"category id {kind} is not among the {len(index)} categories given")
+        category = categories[index[kind]]
+        name = re.sub("(-other)?(-merged)?(-stuff)?$", "", category["name"])
+        color = [v / 255 for v in category.get("color", ())] or query_color(index[kind])
+        styles.append((name, _shade(color, seen[kind])))
+        seen[kind] += 1
+    return styles
+
+
+def _array(values: ArrayLike) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _pixels(image: ArrayLike, grey: bool = False) -> np.ndarray:
+    """(H, W, 3) floats in 0 ... 1; grey ones have their brightness in all three channels."""
+    pixels = _array(image)
+    if isinstance(image, torch.Tensor) and pixels.ndim == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(
+            "an image must be a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, got "
+            f"{_array(image).shape} of {pixels.dtype}; undo a normalisation before drawing"
+        )
+    return pixels / 255 @ (np.tile([[0.299], [0.587], [0.114]], 3) if grey else np.eye(3))
+
+
+def _enlarge(cells: np.ndarray, canvas: np.ndarray) -> np.ndarray:
+    """Stretches an (h, w) map to the size of a canvas; a cell stays one flat patch."""
+    (h, w), (height, width) = cells.shape, canvas.shape[:2]
+    return cells[np.arange(height) * h // height][:, np.arange(width) * w // width]

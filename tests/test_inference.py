@@ -1,0 +1,292 @@
+"""One prediction read three ways, on hand-computed cases; odd pictures; files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import minim2f
+from minim2f.inference import instances, panoptic, semantic_scores
+
+THINGS = torch.tensor([True, False])  # class 0 is a thing, class 1 is stuff
+IN, OUT = 9.0, -9.0  # mask logits well inside and outside
+
+
+def classes(*rows):
+    """Logits whose softmax is the given probabilities."""
+    return torch.tensor(rows).log()
+
+
+def half(*columns):
+    """(4, 4) mask logits, inside at the given columns."""
+    mask = torch.full((4, 4), OUT)
+    mask[:, list(columns)] = IN
+    return mask
+
+
+# ---- semantic --------------------------------------------------------------------------------
+
+
+def test_semantic_sums_class_times_mask_without_no_object():
+    scores = semantic_scores(
+        classes([0.5, 0.2, 0.3], [0.1, 0.8, 0.1]), torch.tensor([[[0.0]], [[IN]]])
+    )
+    inside = 1 / (1 + np.exp(-IN))
+    assert scores[:, 0, 0].tolist() == pytest.approx([0.25 + 0.1 * inside, 0.1 + 0.8 * inside])
+
+
+# ---- instance --------------------------------------------------------------------------------
+
+
+def test_instances_may_repeat_a_query_and_score_class_times_mask():
+    logits = torch.stack([half(0, 1), torch.full((4, 4), 0.1)])
+    scores, labels, masks = instances(classes([0.6, 0.3, 0.1], [0.05, 0.2, 0.75]), logits, top_k=3)
+    assert labels.tolist() == [0, 1, 1]
+    inside, weak = 1 / (1 + np.exp(-IN)), 1 / (1 + np.exp(-0.1))
+    assert scores.tolist() == pytest.approx([0.6 * inside, 0.3 * inside, 0.2 * weak], rel=1e-5)
+    assert (
+        torch.equal(masks[0], half(0, 1) > 0) and torch.equal(masks[1], masks[0]) and masks[2].all()
+    )
+
+
+def test_instances_keep_things_after_the_top_k_were_chosen():
+    logits = torch.stack([half(0), half(1)])
+    scores, labels, _ = instances(classes([0.1, 0.8, 0.1], [0.3, 0.6, 0.1]), logits, 3, THINGS)
+    assert labels.tolist() == [0]  # of the three best pairs only one is a thing
+    assert scores[0].item() == pytest.approx(0.3, rel=1e-3)
+
+
+def test_an_empty_mask_scores_zero():
+    scores, _, masks = instances(classes([0.9, 0.05, 0.05]), torch.full((1, 4, 4), OUT), 1)
+    assert scores.tolist() == [0] and not masks.any()
+
+
+# ---- panoptic --------------------------------------------------------------------------------
+
+
+def test_panoptic_on_a_hand_made_picture():
+    """Two things, one of them unsure, and stuff in two pieces that becomes one segment."""
+    rows = classes(
+        [0.9, 0.05, 0.05],  # thing on column 0
+        [0.7, 0.2, 0.1],  # thing on column 1, below 0.8: left out
+        [0.03, 0.94, 0.03],  # stuff on column 2
+        [0.05, 0.85, 0.1],  # stuff on column 3: merged
+        [0.05, 0.05, 0.9],  # no object
+    )
+    logits = torch.stack([half(0), half(1), half(2), half(3), half(0, 1, 2, 3)])
+    ids, segments = panoptic(rows, logits, THINGS)
+    assert ids.tolist() == [[1, 0, 2, 2]] * 4
+    assert [(s["id"], s["class"], s["isthing"]) for s in segments] == [(1, 0, True), (2, 1, False)]
+    assert [s["score"] for s in segments] == pytest.approx([0.9, 0.94])
+
+
+def test_two_things_of_a_class_stay_two():
+    rows = classes([0.9, 0.05, 0.05], [0.9, 0.05, 0.05])
+    ids, _ = panoptic(rows, torch.stack([half(0, 1), half(2, 3)]), THINGS)
+    assert ids.tolist() == [[1, 1, 2, 2]] * 4
+
+
+def test_a_query_that_loses_more_than_a_fifth_of_its_mask_is_dropped():
+    sure, hidden = [0.95, 0.03, 0.02], [0.85, 0.1, 0.05]
+    rows = classes(sure, hidden)
+    ids, segments = panoptic(rows, torch.stack([half(0, 1), half(1, 2, 3)]), THINGS)
+    assert ids.tolist() == [[1, 1, 0, 0]] * 4 and len(segments) == 1  # kept 2 of 3 columns: 0.67
+    ids, segments = panoptic(rows, torch.stack([half(0, 1), half(1, 2, 3)]), THINGS, 0.8, 0.6)
+    assert ids.tolist() == [[1, 1, 2, 2]] * 4
+
+
+def test_won_pixels_below_one_half_stay_void():
+    logits = torch.full((1, 4, 4), -0.5)  # nobody else competes, so the query wins all pixels
+    logits[0, :, :2] = IN
+    ids, _ = panoptic(classes([0.9, 0.05, 0.05]), logits, THINGS)
+    assert ids.tolist() == [[1, 1, 0, 0]] * 4
+
+
+def test_nothing_found_is_all_void():
+    ids, segments = panoptic(classes([0.1, 0.1, 0.8]), half(0)[None], THINGS)
+    assert not ids.any() and segments == []
+
+
+# ---- segment ---------------------------------------------------------------------------------
+
+CATEGORIES = (
+    {"id": 3, "name": "car", "isthing": 1},
+    {"id": 187, "name": "sky-other-merged", "isthing": 0},
+    {"id": 193, "name": "grass-merged", "isthing": 0},
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Random, but so sure of itself that each way of reading it finds something."""
+    torch.manual_seed(1)
+    model = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=3, categories=CATEGORIES)).eval()
+    model.decoder.class_head.weight.data *= 40
+    model.decoder.class_head.bias.data[-1] = -20
+    return model
+
+
+def picture(height=70, width=101):
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_results_describe_their_own_maps(model, task):
+    result = minim2f.segment(model, picture(), task=task)
+    if (
+        task == "panoptic"
+    ):  # queries of a random model win too little of their masks: let one win all
+        one = dataclasses.replace(model.config, num_queries=1)
+        torch.manual_seed(1)
+        sure = minim2f.Mask2Former(one)
+        sure.decoder.class_head.bias.data[0] = 20
+        sure.decoder.mask_head[-1].weight.data.zero_()
+        sure.pixel_decoder.mask_features.bias.data.fill_(1e3)
+        sure.decoder.mask_head[-1].bias.data.fill_(1.0)
+        result = minim2f.segment(sure, picture(), task=task)
+    assert result.ids.shape == (70, 101) and result.ids.dtype == np.int32
+    assert result.segments
+    known = {c["id"]: c for c in CATEGORIES}
+    for segment, mask in zip(result.segments, result.masks, strict=True):
+        assert segment["area"] == mask.sum() > 0
+        x, y, w, h = segment["box"]
+        assert mask[y : y + h, x : x + w].sum() == mask.sum()
+        assert (
+            mask[y].any()
+            and mask[:, x].any()
+            and mask[y + h - 1].any()
+            and mask[:, x + w - 1].any()
+        )
+        assert 0 <= segment["score"] <= 1
+        assert segment["isthing"] == bool(known[segment["category_id"]]["isthing"])
+        if task != "instance":
+            assert ((result.ids == segment["id"]) == mask).all()
+    assert set(np.unique(result.ids)) <= {0} | {s["id"] for s in result.segments}
+    if task == "semantic":
+        assert result.ids.all() and len({s["category_id"] for s in result.segments}) == len(
+            result.segments
+        )
+    if task == "instance":
+        scores = [s["score"] for s in result.segments]
+        assert scores == sorted(scores, reverse=True)
+        assert all(s["isthing"] for s in result.segments)
+
+
+def test_score_threshold_and_top_k(model):
+    some = minim2f.segment(model, picture(), "instance", score_threshold=0.5)
+    assert all(s["score"] >= 0.5 for s in some.segments)
+    assert len(minim2f.segment(model, picture(), "instance", top_k=2).segments) <= 2
+    assert not minim2f.segment(model, picture(), "panoptic", score_threshold=1.0).segments
+
+
+def test_without_categories_a_class_index_is_the_category():
+    torch.manual_seed(0)
+    plain = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=3))
+    result = minim2f.segment(plain, picture(), "semantic")
+    assert {s["category_id"] for s in result.segments} <= {0, 1, 2}
+
+
+def test_train_mode_is_kept_and_does_not_matter(model):
+    calm = minim2f.segment(model, picture()).ids
+    model.train()
+    assert (minim2f.segment(model, picture()).ids == calm).all()
+    assert model.training
+    model.eval()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (31, 33), (300, 500)])
+def test_any_size(model, size):
+    assert minim2f.segment(model, picture(*size)).ids.shape == size
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
+def test_any_mode_from_file(model, tmp_path, mode):
+    image = Image.fromarray(picture(40, 50))
+    if mode == "I;16":
+        image = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257))
+    else:
+        image = (
+            image.convert("RGB").convert(mode) if mode != "LA" else image.convert("L").convert("LA")
+        )
+    path = tmp_path / ("picture.tiff" if mode == "CMYK" else "picture.png")
+    image.save(path)
+    assert minim2f.segment(model, path).ids.shape == (40, 50)
+    assert minim2f.segment(model, str(path), "semantic").ids.shape == (40, 50)
+
+
+def test_exif_rotation_is_obeyed(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to show it upright
+    Image.fromarray(picture(40, 50)).save(tmp_path / "phone.jpg", exif=exif)
+    assert minim2f.segment(model, tmp_path / "phone.jpg").ids.shape == (50, 40)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", None])
+def test_a_broken_file_is_named(model, tmp_path, content):
+    path = tmp_path / "holiday.jpg"
+    if content is None:
+        Image.fromarray(picture()).save(path)
+        content = path.read_bytes()[:300]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="holiday.jpg"):
+        minim2f.segment(model, path)
+
+
+def test_mistakes_are_named(model, tmp_path):
+    with pytest.raises(ValueError, match="task is 'boxes'"):
+        minim2f.segment(model, picture(), task="boxes")
+    with pytest.raises(FileNotFoundError, match="nowhere.png"):
+        minim2f.segment(model, tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match="cannot make an image"):
+        minim2f.segment(model, 7)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "folder"])
+def test_save_and_load_give_the_same_model(model, tmp_path, name):
+    file = minim2f.save(model, tmp_path / name)
+    again = minim2f.load(tmp_path / name)
+    assert again.config == model.config and not again.training
+    own = model.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in again.state_dict().items())
+    assert [f.name for f in file.parent.iterdir()] == [file.name]  # nothing half-written beside it
+
+
+def test_half_is_half_the_size_and_loads_as_float32(model, tmp_path):
+    whole, half = (
+        minim2f.save(model, tmp_path / str(h), half=h).stat().st_size for h in (False, True)
+    )
+    assert half < 0.52 * whole
+    assert next(minim2f.load(tmp_path / "True").parameters()).dtype == torch.float32
+
+
+def test_files_that_do_not_fit_are_named(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        minim2f.load(tmp_path / "nowhere")
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"junk")
+    with pytest.raises(ValueError, match="junk.safetensors is not a whole safetensors file"):
+        minim2f.load(junk)
+    save_file({"a": torch.zeros(1)}, junk)
+    with pytest.raises(ValueError, match="minim2f.save did not write it"):
+        minim2f.load(junk)
+
+    file = minim2f.save(model, tmp_path / "m.safetensors")
+    tensors = load_file(file)
+    tensors["surplus.weight"] = torch.zeros(1)
+    tensors["decoder.class_head.bias"] = torch.zeros(9)
+    del tensors["decoder.norm.bias"]
+    config = json.dumps(dataclasses.asdict(model.config))
+    save_file(tensors, file, metadata={"minim2f.config": config})
+    with pytest.raises(ValueError) as error:
+        minim2f.load(file)
+    for part in ("surplus: surplus.weight", "missing: decoder.norm.bias", "(9,) instead of (4,)"):
+        assert part in str(error.value)
