@@ -95,7 +95,7 @@ def draw_segments(
         raise ValueError(f"the map holds ids {unlisted} that its segments do not list")
     stripes = np.indices(ids.shape).sum(axis=0) * 48 // max(ids.shape) % 2
     canvas[ids == 0] = 0.3 * canvas[ids == 0] + 0.5 + 0.15 * stripes[ids == 0, None]
-    notes = [" (crowd)" * s.get("iscrowd", 0) if names else None for s in segments]
+    notes = [" (crowd)" * s.get("iscrowd", 0) for s in segments if names]
     _paint(ax, canvas, [ids == s["id"] for s in segments], segments, categories, notes, title)
 
 
@@ -132,9 +132,10 @@ def draw_attention(
     allowed: ArrayLike | None = None,
 ) -> None:  # fmt: skip
     """Draws one query's attention, (h, w) weights, as heat; `allowed` (h, w) bool is outlined."""
-    grey = _pixels(image, grey=True)
-    heat = _enlarge(_array(weights), grey)
-    heat = heat / max(heat.max(), 1e-12)
+    grey, weights = _pixels(image, grey=True), _array(weights)
+    if not np.isfinite(weights).all():
+        raise ValueError("attention holds NaN: was this query allowed to look nowhere at all?")
+    heat = _enlarge(weights / max(weights.max(), 1e-12), grey)
     glow = colormaps["inferno"](heat)[..., :3]
     _show(ax, grey + (0.4 + 0.5 * heat[..., None]) * (glow - grey), title)
     if allowed is not None:
@@ -169,8 +170,7 @@ def compare(rows: Sequence[dict], categories: Sequence[dict], size: float = 2.4)
             (ids, segments), and "instance": (masks, segments).
         size: width of each picture in inches.
     """
-    order = ("image", "truth", "semantic", "instance", "panoptic")
-    kinds = [kind for kind in order if kind in rows[0]]
+    kinds = [k for k in ("image", "truth", "semantic", "instance", "panoptic") if k in rows[0]]
     aspects = [np.divide(*_pixels(row["image"]).shape[:2]) for row in rows]
     fig, axes = figure(len(rows), len(kinds), size, aspects, gap=0.08)
     cells = [(row, kind) for row in rows for kind in kinds]
@@ -192,7 +192,7 @@ def picture(image: ArrayLike, result: object, categories: Sequence[dict], task: 
 
 
 def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 6) -> Figure:
-    """Makes a page of samples (see `minim2f.data.sample`), each with its truth beneath."""
+    """Makes a page of `minim2f.data.sample.Sample`s, each with its truth beneath."""
     aspect = max(sample.image.shape[1] / sample.image.shape[2] for sample in samples)
     lines = [aspect, aspect, 0.05] * -(-len(samples) // columns)
     fig, axes = figure(len(lines), columns, size=1.6, aspect=lines, gap=0.05)
@@ -216,7 +216,7 @@ def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -
 
 
 def _paint(ax, canvas, masks, segments, categories, notes, title) -> None:
-    """Colours a canvas under masks, the last on top, then draws outlines, names and notes."""
+    """Colours a canvas under masks, the last on top, then outlines, and names with notes."""
     on_top, styles = np.full(canvas.shape[:2], -1), _styles(segments, categories)
     for k, mask in enumerate(masks):
         canvas[mask] = 0.35 * canvas[mask] + 0.65 * np.array(styles[k][1])
@@ -225,8 +225,7 @@ def _paint(ax, canvas, masks, segments, categories, notes, title) -> None:
     for mask in masks:
         _outline(ax, mask)
     for k, note in enumerate(notes):
-        if note is not None:
-            _write(ax, on_top == k, styles[k][0] + note)
+        _write(ax, on_top == k, styles[k][0] + note)
 
 
 def _show(ax: Axes, canvas: np.ndarray, title: str | None) -> None:
@@ -243,16 +242,14 @@ def _outline(ax: Axes, mask: np.ndarray) -> None:
 
 
 def _write(ax: Axes, mask: np.ndarray, text: str) -> None:
-    """Writes text where a mask has most room for it, or nowhere if it would be too small to read.
-
-    Room has the shape of the text: it is a distance transform with rows `wide` times as high.
-    """
+    """Writes text where a mask has most room for it, or nowhere if it had to be too small."""
     step, lines = max(mask.shape) // 160 + 1, text.split("\n")
     wide = 0.6 * max(map(len, lines)) / len(lines)
+    # rows that count as `wide` times as high make the room measured as flat as the text
     room = distance_transform_edt(np.pad(mask[::step, ::step], 1), sampling=(wide, 1))
     box = ax.get_window_extent()
     points = min(box.height / len(mask), box.width / mask.shape[1]) * 72 / ax.figure.dpi * step
-    size = 1.7 * room.max() * points / (wide * len(lines))
+    size = 1.7 * (room.max() - 0.5) * points / (wide * len(lines))
     if size >= 4.5:
         best = np.argwhere(room >= 0.95 * room.max())  # often a ridge: its middle looks best
         y, x = step * (best[((best - best.mean(axis=0)) ** 2).sum(axis=1).argmin()] - 1)
@@ -291,11 +288,9 @@ def _pixels(image: ArrayLike, grey: bool = False) -> np.ndarray:
     if isinstance(image, torch.Tensor) and pixels.ndim == 3:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(
-            "an image must be a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, got "
-            f"{_array(image).shape} of {pixels.dtype}; undo a normalisation before drawing"
-        )
-    return pixels / 255 @ (np.tile([[0.299], [0.587], [0.114]], 3) if grey else np.eye(3))
+        got = f"{_array(image).shape} of {pixels.dtype}"
+        raise ValueError(f"images are (3, H, W) uint8 tensors or (H, W, 3) uint8 arrays, not {got}")
+    return pixels @ np.tile([[0.299], [0.587], [0.114]], 3) / 255 if grey else pixels / 255
 
 
 def _enlarge(cells: np.ndarray, canvas: np.ndarray) -> np.ndarray:
