@@ -25,7 +25,7 @@ def same_seeds() -> None:
 
 @pytest.fixture(scope="session")
 def coco_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of coco-mini: as `make data` left it, or fetched from a mirror for this session."""
+    """The folder of coco-mini: as `make data` left it, or fetched from a mirror for the session."""
     fetched = ROOT / "data" / "coco-mini"
     if (fetched / "panoptic.json").is_file():  # it is fetched last
         return fetched

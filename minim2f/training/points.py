@@ -52,7 +52,7 @@ def uncertain(
     with torch.no_grad():
         points = uniform(count, int(oversample * num_points), device, generator)
         uncertainty = -sample(mask_logits[:, None], points)[:, 0].abs()
-        nearest = uncertainty.topk(chosen, dim=1).indices
+        nearest = uncertainty.topk(chosen, dim=1, sorted=False).indices
         points = points.gather(1, nearest[..., None].expand(-1, -1, 2))
         return torch.cat([points, uniform(count, num_points - chosen, device, generator)], dim=1)
 
