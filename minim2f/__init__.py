@@ -1,7 +1,7 @@
 """minim2f: Mask2Former, small enough to read in an afternoon and exact enough to trust."""
 
 from . import data, metrics, shapes, training
-from .checkpoints import load, save
+from .checkpoints import export, load, save
 from .inference import segment
 from .model.config import Config, preset
 from .model.mask2former import Mask2Former, Prediction
@@ -13,6 +13,7 @@ __all__ = [
     "Mask2Former",
     "Prediction",
     "data",
+    "export",
     "load",
     "metrics",
     "preset",

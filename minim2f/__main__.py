@@ -92,7 +92,8 @@ def run_predict(args: argparse.Namespace) -> None:
 def run_walkthrough(args: argparse.Namespace) -> None:
     """Prints every named tensor of one forward pass."""
     height, width = (int(n) for n in args.size.lower().split("x"))
-    model = Mask2Former(preset(args.preset, pixel_decoder=args.pixel_decoder)).eval()
+    changes = {"pixel_decoder": args.pixel_decoder} if args.pixel_decoder else {}
+    model = Mask2Former(preset(args.preset, **changes)).eval()
     print(walkthrough(model, torch.zeros(1, 3, height, width)))
 
 
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(run_walkthrough, "walkthrough")
     sub.add_argument("--preset", choices=PRESETS, default="r50")
-    sub.add_argument("--pixel-decoder", choices=["fpn"], default="fpn")
+    sub.add_argument("--pixel-decoder", choices=["msdeform", "fpn"], help="the preset's, or this")
     sub.add_argument("--size", default="800x1024", help="height x width, multiples of 32")
     return parser
 

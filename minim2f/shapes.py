@@ -46,18 +46,13 @@ class Walkthrough(list):
     """The rows of one run, in the order in which data flowed; printed, they are a table."""
 
     def __getitem__(self, key):
-        """Rows by position, or the last row of a name: `rows["P5"]`."""
+        """Rows by position, or by name: `rows["P5"]`."""
         if not isinstance(key, str):
             return super().__getitem__(key)
         for row in reversed(self):
             if row.name == key:
                 return row
         raise KeyError(f"no tensor named {key!r} was recorded; there are {[r.name for r in self]}")
-
-    def holds(self, name: str, tensor: Tensor) -> bool:
-        """Whether this very tensor was recorded: one that leaves a module enters the next one."""
-        same = (r.tensor.data_ptr() == tensor.data_ptr() for r in self if r.name == name)
-        return any(same)
 
     def __str__(self) -> str:
         lines = [("tensor", "symbols", "shape")]
@@ -99,8 +94,9 @@ def check(name: str, tensor: Tensor, symbols: str, **sizes: int) -> Tensor:
             if problem:
                 _fail(name, tensor, symbols, known, problem)
     rows = _rows.get()
-    if rows is not None and not rows.holds(name, tensor):
-        rows.append(Row(name, symbols, tuple(tensor.shape), tensor.detach()))
+    if rows is not None:  # what leaves one module enters the next: it is one row
+        if not any(r.name == name and r.tensor.data_ptr() == tensor.data_ptr() for r in rows):
+            rows.append(Row(name, symbols, tuple(tensor.shape), tensor.detach()))
     return tensor
 
 
@@ -188,11 +184,7 @@ def watch() -> Iterator[Walkthrough]:
 
 
 def walkthrough(model: nn.Module, images: Tensor) -> Walkthrough:
-    """Runs a model once and returns every named tensor on the way, with its shape.
-
-    Args:
-        model: a `Mask2Former`; its train/eval mode is kept.
-        images: (B, 3, H, W), as the model takes them.
+    """Runs a model once on images (B, 3, H, W) and returns every named tensor on the way.
 
     Returns:
         Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the table for these images.

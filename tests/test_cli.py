@@ -52,6 +52,14 @@ def test_walkthrough_prints_the_table(capsys):
     assert "F_pixel" in printed and "(1, 64, 16, 24)" in printed
 
 
+@pytest.mark.parametrize("preset", ["r50", "swin_t"])
+@pytest.mark.parametrize("decoder", ["fpn", "msdeform"])
+def test_walkthrough_of_other_presets_and_both_pixel_decoders(capsys, preset, decoder):
+    arguments = ["walkthrough", "--preset", preset, "--pixel-decoder", decoder, "--size", "64x96"]
+    assert main(arguments) == 0
+    assert "(1, 100, 16, 24)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("size", ["100x96", "big", "64"])
 def test_walkthrough_names_a_bad_size(capsys, size):
     assert main(["walkthrough", "--preset", "tiny", "--size", size]) == 1

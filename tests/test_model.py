@@ -83,7 +83,7 @@ def test_frozen_norm_has_no_parameters_and_never_moves():
     [
         (("resnet18",), "no backbone is called"),
         (("resnet10", True, "imagenet"), "no ImageNet weights"),
-        (("resnet50", True, "coco"), "weights='imagenet'"),
+        (("resnet50", True, "coco"), "write 'imagenet'"),
     ],
 )
 def test_backbone_mistakes_are_named(arguments, message):
@@ -91,11 +91,11 @@ def test_backbone_mistakes_are_named(arguments, message):
         ResNet(*arguments)
 
 
-def test_imagenet_weights_offline_is_one_sentence(monkeypatch, tmp_path):
+def test_imagenet_weights_offline_is_one_sentence(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route")
 
-    monkeypatch.setattr("torchvision.models.get_model", offline)
+    monkeypatch.setattr("torchvision.models.ResNet50_Weights.IMAGENET1K_V1.get_state_dict", offline)
     with pytest.raises(ConnectionError, match="weights=None"):
         ResNet("resnet50", weights="imagenet")
 
@@ -310,6 +310,21 @@ def test_batch_normalises_then_pads_with_zeros():
     assert batch.shape == (2, 3, 64, 96)
     assert batch[0, 0, 39, 32].item() == pytest.approx((255 - 123.675) / 58.395)
     assert not batch[0, :, 40:].any() and not batch[0, :, :, 33:].any()
+
+
+def test_a_batch_of_two_sizes_is_two_batches_of_one_where_the_padding_is_equal():
+    torch.manual_seed(0)
+    model = minim2f.Mask2Former(SMALL).double().eval()
+    sizes = ((64, 90), (40, 70), (20, 30))
+    large, small, tiny = (torch.randint(0, 256, (3, *s), dtype=torch.uint8) for s in sizes)
+    together = model(model.batch([large, small]))
+    for i, image in enumerate((large, small)):  # both are padded to (64, 96), alone or not
+        alone = model(model.batch([image]))
+        torch.testing.assert_close(together.mask_logits[i], alone.mask_logits[0])
+        torch.testing.assert_close(together.class_logits[i], alone.class_logits[0])
+    padded = model(model.batch([large, tiny])).class_logits[1]
+    alone = model(model.batch([tiny])).class_logits[0]  # here alone is (32, 32): another padding
+    assert not torch.allclose(padded, alone)
 
 
 def test_mean_and_std_stay_out_of_checkpoints():

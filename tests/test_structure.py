@@ -27,7 +27,11 @@ MAY_IMPORT = {
     "training": {"shapes", "model", "training"},
     "training.loop": {"shapes", "model", "training", "data", "inference", "metrics", "checkpoints"},
     "inference": {"shapes", "data", "model"},
-    "checkpoints": {"shapes", "data", "model"},
+    "checkpoints": {"shapes", "data", "model", "foreign", "keys", "pickles", "published"},
+    "foreign": {"model"},
+    "keys": {"model"},
+    "pickles": set(),
+    "published": {"data"},
     "metrics": {"shapes", "data"},
     "plots": {"shapes", "data", "metrics"},
 }

@@ -42,6 +42,7 @@ def download(
     sha256: str | None = None,
     size: int | None = None,
     progress: bool = True,
+    md5: str | None = None,
 ) -> Path:
     """Fetches one file from the first source that has it.
 
@@ -49,9 +50,10 @@ def download(
         sources: http(s) addresses or local paths, tried in this order.
         target: where the file goes. It is left alone if it is there with the right SHA-256.
         sha256: the expected hash, in hexadecimal. An interrupted download is continued only if it
-            is given: nothing else proves that the two parts belong together.
+            or `md5` is given: nothing else proves that the two parts belong together.
         size: the expected length in bytes.
         progress: show a progress bar.
+        md5: the first digits of the expected MD5, where a publisher gives no more than that.
 
     Returns:
         The path of the file.
@@ -61,6 +63,8 @@ def download(
     """
     target = Path(target)
     part = target.with_name(target.name + ".part")
+    hashes = {"SHA-256": sha256, "MD5": md5}
+    hashes = {kind: digits for kind, digits in hashes.items() if digits}
     problems = []
     try:
         if sha256 and has_sha256(target, sha256):
@@ -68,7 +72,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         for source in [sources] if isinstance(sources, (str, os.PathLike)) else sources:
             try:
-                _fill(part, str(source), sha256, size, progress)
+                _fill(part, str(source), hashes, size, progress)
                 os.replace(part, target)
                 return target
             except (_Dropped, _Useless) as problem:
@@ -84,10 +88,12 @@ def download(
     )
 
 
-def _fill(part: Path, source: str, sha256: str | None, size: int | None, progress: bool) -> None:
+def _fill(
+    part: Path, source: str, hashes: dict[str, str], size: int | None, progress: bool
+) -> None:
     """Fetches the whole of `part`, in as many attempts as make sense, and checks it."""
     for attempt in range(ATTEMPTS):
-        start = part.stat().st_size if sha256 and part.exists() else 0
+        start = part.stat().st_size if hashes and part.exists() else 0
         try:
             start = _append(part, source, start, size, hide=not progress)
         except _Dropped:
@@ -95,7 +101,7 @@ def _fill(part: Path, source: str, sha256: str | None, size: int | None, progres
                 raise
             time.sleep(PAUSE * 2**attempt)
             continue
-        problem = _wrong(part, sha256, size)
+        problem = _wrong(part, hashes, size)
         if problem is None:
             return
         part.unlink()
@@ -149,8 +155,8 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
         raise _Dropped(f"the connection broke ({error})") from error
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _hash(path: Path, kind: str) -> str:
+    digest = hashlib.new(kind.replace("-", "").lower(), usedforsecurity=False)
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(CHUNK), b""):
             digest.update(chunk)
@@ -159,13 +165,14 @@ def _sha256(path: Path) -> str:
 
 def has_sha256(path: Path, sha256: str) -> bool:
     """Whether the file is there, with this content."""
-    return path.is_file() and _sha256(path) == sha256
+    return path.is_file() and _hash(path, "SHA-256") == sha256
 
 
-def _wrong(part: Path, sha256: str | None, size: int | None) -> str | None:
+def _wrong(part: Path, hashes: dict[str, str], size: int | None) -> str | None:
     found = part.stat().st_size
     if size is not None and found != size:
         return f"has {found} bytes instead of {size}: damaged, or another version"
-    if sha256 and (digest := _sha256(part)) != sha256:
-        return f"has SHA-256 {digest} instead of {sha256}: damaged, or another version"
+    for kind, digits in hashes.items():
+        if not (found := _hash(part, kind)).startswith(digits):
+            return f"has {kind} {found} instead of {digits}: damaged, or another version"
     return None

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from urllib.error import URLError
-
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from ..shapes import check, scoped
+
+# the kind of block, and how many in each stage
+RESNETS = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
 
 
 class ResNet(nn.Module):
@@ -19,17 +24,17 @@ class ResNet(nn.Module):
         name: "resnet10" (one basic block a stage), "resnet50" or "resnet101".
         frozen_norm: batch norm with fixed statistics and factors (detectron2's FrozenBN), as in all
             published COCO models. Training from random weights needs False.
-        weights: "imagenet" fetches torchvision's ImageNet weights; None starts at random.
-
-    Raises:
-        ValueError: an unknown name, or weights that do not exist for it.
-        ConnectionError: the weights could not be fetched.
+        weights: "imagenet" or None, see `imagenet_weights`.
     """
 
     def __init__(self, name: str, frozen_norm: bool = True, weights: str | None = None) -> None:
         super().__init__()
+        if name not in RESNETS:
+            raise ValueError(f"no backbone is called {name!r}; there are {', '.join(RESNETS)}")
         norm = FrozenBatchNorm2d if frozen_norm else nn.BatchNorm2d
-        net = _torchvision_resnet(name, norm, weights)
+        net = torchvision.models.ResNet(*RESNETS[name], norm_layer=norm)
+        if state := imagenet_weights(name, weights):
+            net.load_state_dict(state)
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.res2, self.res3, self.res4, self.res5 = net.layer1, net.layer2, net.layer3, net.layer4
         expansion = net.inplanes // 512
@@ -46,25 +51,17 @@ class ResNet(nn.Module):
         return features
 
 
-def _torchvision_resnet(
-    name: str, norm: type[nn.Module], weights: str | None
-) -> torchvision.models.ResNet:
-    if weights not in (None, "imagenet"):
-        raise ValueError(
-            f"weights is {weights!r}; write weights='imagenet', or None for random ones"
-        )
-    if name == "resnet10":
-        if weights:
-            raise ValueError("torchvision has no ImageNet weights for resnet10; use weights=None")
-        return torchvision.models.ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=norm)
-    if name not in ("resnet50", "resnet101"):
-        raise ValueError(f"no backbone is called {name!r}; there are resnet10, resnet50, resnet101")
+def imagenet_weights(name: str, weights: str | None) -> dict[str, Tensor] | None:
+    """torchvision's ImageNet weights (its V1, from which detectron2's are made); None for None."""
+    if weights is None:
+        return None
+    if weights != "imagenet":
+        raise ValueError(f"weights is {weights!r}; write 'imagenet', or None for random ones")
+    if name not in ("resnet50", "resnet101", "swin_t", "swin_s"):
+        raise ValueError(f"torchvision has no ImageNet weights for {name}; use weights=None")
     try:
-        # V1: the weights that detectron2, and so the published models, start from
-        return torchvision.models.get_model(
-            name, weights="IMAGENET1K_V1" if weights else None, norm_layer=norm
-        )
-    except (URLError, OSError) as error:
+        return torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict()
+    except OSError as error:
         raise ConnectionError(
             f"ImageNet weights for {name} could not be fetched ({error}). Connect to the network "
             "once (torchvision keeps them), or start from random weights with weights=None"

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from ..shapes import ShapeError, check, scoped
 from .backbone import ResNet
 from .config import Config
-from .pixel_decoder import FPN
+from .pixel_decoder import FPN, DeformablePixelDecoder
+from .swin import Swin
 from .transformer_decoder import TransformerDecoder
 
-# ImageNet's channel means and deviations, for pixels in 0 ... 255
-MEAN = (123.675, 116.280, 103.530)
-STD = (58.395, 57.120, 57.375)
+MEAN, STD = (123.675, 116.280, 103.530), (58.395, 57.120, 57.375)  # ImageNet's, for 0 ... 255
 
 
 @dataclass
@@ -25,18 +24,12 @@ class Prediction:
 
     A mask logit is a product of two vectors, E' of its query and F_pixel of its pixel. Who needs
     only some pixels (points of a loss, a small attention mask) multiplies only those.
-
-    Attributes:
-        class_logits: (B, N, K+1), the last column is "no object".
-        mask_embeddings: E', (B, N, C).
-        pixel_features: F_pixel, (B, C, H/4, W/4).
-        auxiliary: the predictions before this one, the first made from the raw queries.
     """
 
-    class_logits: Tensor
-    mask_embeddings: Tensor
-    pixel_features: Tensor
-    auxiliary: list[Prediction] = field(default_factory=list)
+    class_logits: Tensor  # (B, N, K+1), the last column is "no object"
+    mask_embeddings: Tensor  # E', (B, N, C)
+    pixel_features: Tensor  # F_pixel, (B, C, H/4, W/4)
+    auxiliary: list[Prediction] = field(default_factory=list)  # from the raw queries onwards
 
     @property
     def mask_logits(self) -> Tensor:
@@ -49,17 +42,18 @@ class Mask2Former(nn.Module):
 
     Args:
         config: sizes and switches, see `preset`.
-        weights: "imagenet" starts the backbone from torchvision's ImageNet weights (fetched once);
-            None starts at random, from torch's global seed.
+        weights: "imagenet" starts the backbone from torchvision's; None draws all at random.
     """
 
     def __init__(self, config: Config, weights: str | None = None) -> None:
         super().__init__()
         self.config = config
-        if config.pixel_decoder != "fpn":
-            raise ValueError(f"pixel_decoder is {config.pixel_decoder!r}; there is 'fpn'")
-        self.backbone = ResNet(config.backbone, config.frozen_norm, weights)
-        self.pixel_decoder = FPN(self.backbone.channels, config.channels)
+        if config.backbone.startswith("swin"):
+            self.backbone = Swin(config.backbone, config.drop_path, weights)
+        else:
+            self.backbone = ResNet(config.backbone, config.frozen_norm, weights)
+        decoder = {"fpn": FPN, "msdeform": DeformablePixelDecoder}[config.pixel_decoder]
+        self.pixel_decoder = decoder(self.backbone.channels, config.channels)
         self.decoder = TransformerDecoder(config)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -69,11 +63,8 @@ class Mask2Former(nn.Module):
         """Predicts N masks and their classes.
 
         Args:
-            images: (B, 3, H, W) float, normalised with `mean` and `std`, H and W multiples of 32;
-                `batch` makes it from pictures.
-
-        Raises:
-            ShapeError: a size that is not a multiple of 32.
+            images: (B, 3, H, W) float, normalised with `mean` and `std`, H and W multiples of 32
+                (else a `ShapeError`); `batch` makes it from pictures.
         """
         config = self.config
         check("images", images, "B 3 H W")

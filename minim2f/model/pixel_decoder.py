@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import check, scoped
+from .deformable import DeformableAttention, Sizes
+from .position import sine_position
 
-STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+kaiming = partial(nn.init.kaiming_uniform_, a=1)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, start: Callable) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    start(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 class ConvNorm(nn.Sequential):
@@ -15,7 +28,7 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, relu: bool) -> None:
         conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-        nn.init.kaiming_uniform_(conv.weight, a=1)
+        kaiming(conv.weight)
         super().__init__(conv, nn.GroupNorm(32, outputs), nn.ReLU() if relu else nn.Identity())
 
 
@@ -23,35 +36,90 @@ class FPN(nn.Module):
     """A feature pyramid: coarse maps are enlarged and added to finer ones, level by level.
 
     This is MaskFormer's pixel decoder (paper Table 4e, first row; official `BasePixelDecoder`).
-
-    Args:
-        inputs: channels of res2, res3, res4, res5.
-        channels: C, the channels of all outputs.
+    `inputs` are the channels of res2 ... res5, `channels` is C, that of all outputs.
     """
 
     def __init__(self, inputs: list[int], channels: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleDict()
         self.output = nn.ModuleDict()
-        for name, width in zip(STRIDES, inputs):
-            top = name == "res5"  # nothing coarser to add to: its 3x3 reads the backbone itself
-            if not top:
-                self.lateral[name] = ConvNorm(width, channels, 1, relu=False)
-            self.output[name] = ConvNorm(width if top else channels, channels, 3, relu=True)
-        self.mask_features = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.kaiming_uniform_(self.mask_features.weight, a=1)
-        nn.init.zeros_(self.mask_features.bias)
+        for name, width in zip(("res2", "res3", "res4"), inputs):
+            self.lateral[name] = ConvNorm(width, channels, 1, relu=False)
+            self.output[name] = ConvNorm(channels, channels, 3, relu=True)
+        self.output["res5"] = ConvNorm(inputs[3], channels, 3, relu=True)  # nothing is coarser
+        self.mask_features = _conv(channels, channels, 3, kaiming)
 
     @scoped
     def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Returns F_pixel (B, C, H/4, W/4) and [P5, P4, P3], (B, C) at 1/32, 1/16 and 1/8."""
         x = self.output["res5"](features["res5"])
         pyramid = [check("P5", x, "B C H/32 W/32")]
-        for level in (4, 3, 2):
+        for level, stride in ((4, 16), (3, 8), (2, 4)):
             lateral = self.lateral[f"res{level}"](features[f"res{level}"])
-            x = lateral + F.interpolate(x, size=lateral.shape[-2:], mode="nearest")
+            x = lateral + F.interpolate(x, lateral.shape[-2:], mode="nearest")
             x = self.output[f"res{level}"](x)
-            if level > 2:
-                stride = STRIDES[f"res{level}"]
-                pyramid.append(check(f"P{level}", x, f"B C H/{stride} W/{stride}"))
-        return check("F_pixel", self.mask_features(x), "B C H/4 W/4"), pyramid
+            pyramid.append(check(f"P{level}", x, f"B C H/{stride} W/{stride}"))
+        return check("F_pixel", self.mask_features(x), "B C H/4 W/4"), pyramid[:3]
+
+
+class EncoderLayer(nn.Module):
+    """Deformable attention and feed-forward; each added to the pixels and normalised."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(channels)
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.ffn = nn.Sequential(nn.Linear(channels, 1024), nn.ReLU(), nn.Linear(1024, channels))
+        for linear in (self.ffn[0], self.ffn[2]):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
+        """(B, S, C) -> (B, S, C); positions enter as queries only, never as values."""
+        x = self.attention_norm(x + self.attention(x + position, reference, x, sizes))
+        return self.ffn_norm(x + self.ffn(x))
+
+
+class DeformablePixelDecoder(nn.Module):
+    """Six rounds of deformable attention over three levels, and one step of a pyramid (paper 3.2).
+
+    This is the published models' pixel decoder (official `MSDeformAttnPixelDecoder`).
+    `inputs` are the channels of res2 ... res5, `channels` is C, that of all outputs.
+    """
+
+    def __init__(self, inputs: list[int], channels: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleDict()
+        for name, width in (("res5", inputs[3]), ("res4", inputs[2]), ("res3", inputs[1])):
+            conv = _conv(width, channels, 1, nn.init.xavier_uniform_)
+            self.project[name] = nn.Sequential(conv, nn.GroupNorm(32, channels))
+        self.level_embed = nn.Parameter(torch.randn(3, channels))
+        self.layers = nn.ModuleList(EncoderLayer(channels) for _ in range(6))
+        self.lateral = ConvNorm(inputs[0], channels, 1, relu=False)
+        self.output = ConvNorm(channels, channels, 3, relu=True)
+        self.mask_features = _conv(channels, channels, 1, kaiming)
+
+    @scoped
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Returns F_pixel (B, C, H/4, W/4) and [P5, P4, P3], (B, C) at 1/32, 1/16 and 1/8."""
+        maps = [project(features[name]) for name, project in self.project.items()]
+        sizes = [tuple(m.shape[-2:]) for m in maps]
+        x = torch.cat([m.flatten(2).mT for m in maps], dim=1)
+        positions = [sine_position(m).flatten(2).mT + e for m, e in zip(maps, self.level_embed)]
+        position = torch.cat(positions, dim=1)
+        reference = torch.cat([pixel_centres(*size, x) for size in sizes])
+        for layer in self.layers:
+            x = layer(x, position, reference, sizes)
+        pyramid = [
+            check(f"P{5 - i}", level.mT.unflatten(2, size), f"B C H/{32 >> i} W/{32 >> i}")
+            for i, (level, size) in enumerate(zip(x.split([h * w for h, w in sizes], 1), sizes))
+        ]
+        fine = self.lateral(features["res2"])
+        fine = fine + F.interpolate(pyramid[-1], fine.shape[-2:], mode="bilinear")
+        return check("F_pixel", self.mask_features(self.output(fine)), "B C H/4 W/4"), pyramid
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """The centres of a map's pixels, (height * width, 2), x and y in (0, 1), row by row."""
+    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
+    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)

@@ -25,19 +25,15 @@ def sine_position(features: Tensor) -> Tensor:
     n = channels // 2
     dtype = torch.promote_types(features.dtype, torch.float32)
 
-    def count(size: int) -> Tensor:
-        """1 ... size, scaled to end at 2 pi."""
-        steps = torch.arange(1, size + 1, dtype=dtype, device=features.device)
-        return steps / (size + 1e-6) * 2 * math.pi
-
     j = torch.arange(n, dtype=dtype, device=features.device)
     frequency = 10000 ** (2 * torch.div(j, 2, rounding_mode="floor") / n)
 
-    def waves(position: Tensor) -> Tensor:
-        """(size,) -> (n, size), sines and cosines interleaved."""
-        angle = position / frequency[:, None]
+    def waves(size: int) -> Tensor:
+        """Positions 1 ... size -> (n, size), sines and cosines interleaved."""
+        steps = torch.arange(1, size + 1, dtype=dtype, device=features.device)
+        angle = steps / (size + 1e-6) * 2 * math.pi / frequency[:, None]
         return torch.stack([angle[0::2].sin(), angle[1::2].cos()], dim=1).flatten(0, 1)
 
-    rows = waves(count(height))[:, :, None].expand(n, height, width)
-    columns = waves(count(width))[:, None, :].expand(n, height, width)
+    rows = waves(height)[:, :, None].expand(n, height, width)
+    columns = waves(width)[:, None, :].expand(n, height, width)
     return torch.cat([rows, columns])[None].to(features.dtype)

@@ -13,20 +13,12 @@ from .position import sine_position
 
 
 class Attention(nn.Module):
-    """Multi-head attention, softmax(M + Q K^T / sqrt(d)) V, with an output projection.
-
-    Args:
-        channels: C, of queries, keys and values.
-        num_heads: heads that share the channels.
-        dropout: of the attention weights.
-    """
+    """Multi-head attention, softmax(M + Q K^T / sqrt(d)) V, with an output projection."""
 
     def __init__(self, channels: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout
-        self.in_proj = nn.Linear(
-            channels, 3 * channels
-        )  # Q, K, V stacked
+        self.in_proj = nn.Linear(channels, 3 * channels)  # Q, K and V stacked
         self.out_proj = nn.Linear(channels, channels)
 
     def forward(
@@ -38,17 +30,12 @@ class Attention(nn.Module):
         layer: int | None = None,
         keys: str = "S",
     ) -> Tensor:
-        """Attends from N queries to S keys.
+        """Attends from queries (B, N, C) to keys and values (B, S, C); returns (B, N, C).
 
         Args:
-            query: (B, N, C).
-            key, value: (B, S, C).
             allowed: (B, N, S) bool, True where a query may look (0 in the paper's M; False is
                 -inf there), shared by the heads. None allows everything.
             layer, keys: the number under which Q, K and V are recorded, and S in symbols.
-
-        Returns:
-            (B, N, C).
         """
         weights, biases = self.in_proj.weight.chunk(3), self.in_proj.bias.chunk(3)
         q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
@@ -81,13 +68,10 @@ class DecoderLayer(nn.Module):
         self.self_attention_first = config.self_attention_first
         self.cross_attention = Attention(channels, config.num_heads, config.dropout)
         self.self_attention = Attention(channels, config.num_heads, config.dropout)
-        self.ffn = nn.Sequential(
-            nn.Linear(channels, config.ffn_channels),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.ffn_channels, channels),
-        )
         self.dropout = nn.Dropout(config.dropout)
+        wide = nn.Linear(channels, config.ffn_channels)
+        narrow = nn.Linear(config.ffn_channels, channels)
+        self.ffn = nn.Sequential(wide, nn.ReLU(), nn.Dropout(config.dropout), narrow)
         self.cross_norm, self.self_norm, self.ffn_norm = (nn.LayerNorm(channels) for _ in range(3))
         for parameter in self.parameters():
             if parameter.dim() > 1:
@@ -99,14 +83,10 @@ class DecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, e: Tensor, level: Level, allowed: Tensor | None, layer: int
     ) -> Tensor:
-        """One round: X_{l-1} -> X_l, both (B, N, C).
+        """One round: contents X_{l-1} -> X_l, both (B, N, C), of queries with positions E.
 
-        Args:
-            x: query contents X_{l-1}.
-            e: query positions E, (B, N, C), added to queries and keys, never to values.
-            level: the pyramid level that this layer looks at.
-            allowed: (B, N, S) bool, where each query may look; None is everywhere.
-            layer: l, for the walkthrough.
+        E is added to queries and keys, never to values. `allowed` (B, N, S) says where each query
+        may look in `level` (None is everywhere), `layer` is l.
         """
 
         def look(x: Tensor) -> Tensor:
@@ -123,11 +103,7 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(nn.Module):
-    """Mask2Former's decoder: 3L layers over 1/32, 1/16, 1/8 in turn, 3L + 1 predictions (3.2).
-
-    Args:
-        config: sizes and ablation switches.
-    """
+    """Mask2Former's decoder: 3L layers over 1/32, 1/16, 1/8 in turn, 3L + 1 predictions (3.2)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -140,13 +116,8 @@ class TransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(channels)
         self.class_head = nn.Linear(channels, config.num_classes + 1)
-        self.mask_head = nn.Sequential(
-            nn.Linear(channels, channels),
-            nn.ReLU(),
-            nn.Linear(channels, channels),
-            nn.ReLU(),
-            nn.Linear(channels, channels),
-        )
+        one, two, three = (nn.Linear(channels, channels) for _ in range(3))
+        self.mask_head = nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), three)
 
     @scoped
     def forward(self, pixel_features: Tensor, pyramid: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -187,9 +158,7 @@ class TransformerDecoder(nn.Module):
         position = sine_position(features).flatten(2).transpose(1, 2)
         # Resizing is linear and so is the product E' F: resize F once, and every layer multiplies
         # the small map. The official code draws N masks at 1/4 and resizes those, ten times.
-        small = F.interpolate(
-            pixel_features.detach(), size=features.shape[-2:], mode="bilinear", align_corners=False
-        )
+        small = F.interpolate(pixel_features.detach(), features.shape[-2:], mode="bilinear")
         return Level(memory, position, small.flatten(2), f"H/{scale}*W/{scale}")
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:

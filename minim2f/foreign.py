@@ -1,0 +1,228 @@
+"""What kind of model a foreign checkpoint holds: a Config from its tensors and its config.json.
+
+Sizes are read off the tensors, which cannot lie about them. A config.json adds what tensors do not
+show: the names of the classes, and the settings of the training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+from torch import Tensor
+
+from .model.config import Config
+from .model.swin import SIZES as SWINS
+
+RESNETS = {  # the kind of block, and how many in each stage
+    "resnet10": ("basic", (1, 1, 1, 1)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+    "resnet101": ("bottleneck", (3, 4, 23, 3)),
+}
+TEST_SIZES = {150: (512, 2048), 19: (1024, 2048)}  # ADE20K and Cityscapes; COCO's is the default
+CLASSES = json.loads(Path(__file__).with_name("categories.json").read_text("utf-8"))
+
+
+def config_of(state: dict[str, Tensor]) -> Config:
+    """The Config that fits some tensors; for 133 or 80 classes, those of COCO.
+
+    A size whose tensor is missing is that of a published model: to compare all tensors with that
+    model then tells which one is missing.
+
+    Args:
+        state: tensors under our names; not necessarily whole.
+
+    Raises:
+        ValueError: a backbone that we do not have, or a size that no model can have.
+    """
+
+    def size(name: str, axis: int, default: int) -> int:
+        tensor = state.get(name)
+        return default if tensor is None or tensor.dim() < 2 else tensor.shape[axis]
+
+    classes = size("decoder.class_head.weight", 0, Config.num_classes + 1) - 1
+    short, long = TEST_SIZES.get(classes, (Config.short_side, Config.long_side))
+    layers = {name.split(".")[2] for name in state if name.startswith("decoder.layers.")}
+    eos = state.get("criterion.empty_weight")
+    seen = (tensor.any() for name, tensor in state.items() if name.endswith("num_batches_tracked"))
+    return Config(
+        backbone=_backbone(state),
+        frozen_norm=not any(seen),  # a norm that never saw a batch is one that never changed
+        pixel_decoder="fpn" if "pixel_decoder.output.res5.0.weight" in state else "msdeform",
+        num_classes=classes,
+        channels=size("decoder.class_head.weight", 1, Config.channels),
+        num_queries=size("decoder.query_position.weight", 0, Config.num_queries),
+        num_layers=len(layers) or Config.num_layers,
+        ffn_channels=size("decoder.layers.0.ffn.0.weight", 0, Config.ffn_channels),
+        eos_coef=Config.eos_coef if eos is None else round(eos.flatten()[-1].item(), 6),
+        short_side=short,
+        long_side=long,
+        categories=tuple(CLASSES["coco"][:classes]) if classes in (80, 133) else (),
+    )
+
+
+def _backbone(state: dict[str, Tensor]) -> str:
+    found = map(re.compile(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.").match, state)
+    blocks = {(match[1], match[2]) for match in found if match}
+    depths = tuple(count for _, count in sorted(Counter(stage for stage, _ in blocks).items()))
+    patches = state.get("backbone.patches.0.weight")
+    if patches is None:
+        fits = [name for name, (_, known) in RESNETS.items() if known == depths]
+    else:
+        kind = (*patches.shape[:1], depths)
+        fits = [name for name, sizes in SWINS.items() if sizes[:2] == kind]
+    if not fits:
+        raise ValueError(
+            f"the stages of its backbone have {depths} blocks; that is none of "
+            f"{', '.join([*RESNETS, *SWINS])}"
+        )
+    return fits[0]
+
+
+# --- config.json of Hugging Face -----------------------------------------------------------------
+
+# What ours always is, and tensors do not show.
+FIXED = {
+    "activation_function": "relu",
+    "common_stride": 4,
+    "enforce_input_projection": False,
+    "feature_strides": [4, 8, 16, 32],
+    "num_attention_heads": 8,
+    "pre_norm": False,
+}
+FIXED_BACKBONE = {
+    "swin": {"hidden_act": "gelu", "layer_norm_eps": 1e-5},
+    "resnet": {
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": False,
+    },
+}
+SETTINGS = {
+    "class_weight": "class_weight",
+    "dice_weight": "dice_weight",
+    "dropout": "dropout",
+    "eos_coef": "no_object_weight",
+    "mask_weight": "mask_weight",
+    "num_points": "train_num_points",
+}
+
+
+def config_from_json(content: dict, state: dict[str, Tensor]) -> Config:
+    """The Config of a Hugging Face folder.
+
+    Args:
+        content: its config.json.
+        state: its tensors under our names.
+
+    Raises:
+        ValueError: another kind of model, one that ours cannot be, or settings that make no sense.
+    """
+    if (kind := content.get("model_type")) != "mask2former":
+        raise ValueError(f"it describes a {kind or 'nameless'} model, not a mask2former")
+    backbone = content.get("backbone_config")
+    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    if kind not in FIXED_BACKBONE:
+        raise ValueError(f"its backbone is {kind or 'missing'}; ours are swin and resnet")
+    odd = [
+        f"{key} = {given[key]!r} (ours is {value!r})"
+        for given, fixed in ((content, FIXED), (backbone, FIXED_BACKBONE[kind]))
+        for key, value in fixed.items()
+        if given.get(key, value) != value
+    ]
+    if odd:
+        raise ValueError(f"it describes a model that ours cannot be: {', '.join(odd)}")
+    settings = {
+        ours: _number(content, theirs, getattr(Config, ours)) for ours, theirs in SETTINGS.items()
+    }
+    settings["drop_path"] = _number(backbone, "drop_path_rate", Config.drop_path)
+    config = config_of(state)
+    categories = _categories(_names(content.get("id2label"), config.num_classes))
+    return dataclasses.replace(config, categories=categories, **settings)
+
+
+def _number(content: dict, key: str, default: float) -> float:
+    value = content.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"its {key} is {value!r}, not a number")
+    return type(default)(value)
+
+
+def _names(labels: object, count: int) -> list[str]:
+    if labels is None:  # left out by transformers for two classes without names
+        return [f"LABEL_{k}" for k in range(count)]
+    if not isinstance(labels, dict) or set(labels) != {str(k) for k in range(count)}:
+        raise ValueError(f"its id2label does not name the {count} classes of the tensors")
+    return [str(labels[str(k)]) for k in range(count)]
+
+
+def _categories(names: list[str]) -> tuple[dict, ...]:
+    """COCO categories for classes with these names.
+
+    Only COCO's have ids of their own; elsewhere the id is the class index. Which of ADE20K's and
+    Cityscapes' classes are stuff is known; all classes of other data sets count as things.
+    """
+    count = len(names)
+    if names == [f"LABEL_{k}" for k in range(count)]:
+        return ()  # what transformers writes when nobody told it
+    coco = tuple(CLASSES["coco"][:count])  # the 80 things come first
+    if count in (80, 133) and sum(c["name"] == n for c, n in zip(coco, names)) > count / 2:
+        return coco
+    stuff: list[int] = []
+    for known in (CLASSES["ade20k"], CLASSES["cityscapes"]):
+        if count == known["classes"] and names[0] == known["first"]:
+            stuff = known["stuff"]
+    return tuple(
+        {"id": k, "name": name, "isthing": int(k not in stuff)} for k, name in enumerate(names)
+    )
+
+
+def config_to_json(config: Config) -> dict:
+    """The config.json from which transformers builds the same model."""
+    names = [category["name"] for category in config.categories]
+    names = names or [f"LABEL_{k}" for k in range(config.num_classes)]
+    settings = {theirs: getattr(config, ours) for ours, theirs in SETTINGS.items()}
+    return {
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "model_type": "mask2former",
+        "backbone_config": _backbone_to_json(config),
+        "feature_size": config.channels,
+        "mask_feature_size": config.channels,
+        "hidden_dim": config.channels,
+        "encoder_layers": 6,
+        "encoder_feedforward_dim": 1024,
+        "decoder_layers": config.num_layers + 1,  # counts the prediction before the first layer
+        "dim_feedforward": config.ffn_channels,
+        "num_queries": config.num_queries,
+        "id2label": {str(k): name for k, name in enumerate(names)},
+        "label2id": {name: k for k, name in enumerate(names)},
+        **{key: value for key, value in settings.items() if value is not None},
+        **FIXED,
+    }
+
+
+def _backbone_to_json(config: Config) -> dict:
+    stages = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    if config.backbone in RESNETS:
+        block, depths = RESNETS[config.backbone]
+        width = 64 if block == "basic" else 256
+        return stages | {
+            "model_type": "resnet",
+            "layer_type": block,
+            "depths": depths,
+            "hidden_sizes": [width << i for i in range(4)],
+            **FIXED_BACKBONE["resnet"],
+        }
+    width, depths, heads, window = SWINS[config.backbone]
+    return stages | {
+        "model_type": "swin",
+        "embed_dim": width,
+        "depths": depths,
+        "num_heads": heads,
+        "window_size": window,
+        "drop_path_rate": config.drop_path,
+        **FIXED_BACKBONE["swin"],
+    }

@@ -1,0 +1,832 @@
+"""Checkpoints from elsewhere and for elsewhere, whole, broken and malicious."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import pickle
+import re
+import shutil
+from collections import OrderedDict
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import minim2f
+from minim2f import checkpoints, keys, published
+from minim2f.data.download import FetchError, download
+from minim2f.foreign import CLASSES, config_from_json, config_of, config_to_json
+from minim2f.model.config import PRESETS
+from minim2f.model.swin import SIZES as SWINS
+
+SMALL = minim2f.preset("tiny", frozen_norm=True, pixel_decoder="msdeform", num_classes=5)
+PUBLISHED = [name for name in PRESETS if name != "tiny"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Many small steps: two threads would wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def facts() -> dict[str, dict[str, str] | str]:
+    """tests/facts/keys.txt: {title: {name: shape and type}}, or the hash where that is all."""
+    lists: dict = {}
+    for line in (Path(__file__).parent / "facts" / "keys.txt").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            found = lists[line.strip("[]")] = {}
+        elif not line.startswith("#"):
+            name, shape = line.split(" ", 1)
+            parts = [part.strip("{}").split(",") for part in name.split(".")]
+            found |= {".".join(combination): shape for combination in itertools.product(*parts)}
+    return {title: found.get("sha256", found) for title, found in lists.items()}
+
+
+FACTS = facts()
+
+
+def described(tensors) -> dict[str, str]:
+    """Tensors as the facts describe them."""
+    return {
+        name: ("x".join(map(str, t.shape)) or "-") + " int64" * (not t.is_floating_point())
+        for name, t in tensors.items()
+    }
+
+
+def numbered(description: dict[str, str]) -> dict[str, torch.Tensor]:
+    """Tensors like the facts, which take no memory; the n-th is full of n."""
+    tensors = {}
+    for number, (name, text) in enumerate(description.items()):
+        shape, *kind = text.split()
+        value = torch.tensor(number, dtype=torch.int64 if kind else torch.float32)
+        tensors[name] = value.expand([int(n) for n in shape.split("x")] if shape != "-" else [])
+    return tensors
+
+
+def empty_state(config) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return minim2f.Mask2Former(config).state_dict()
+
+
+def same_state(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def small_model(**changes) -> minim2f.Mask2Former:
+    """A little model in which no two numbers are the same."""
+    torch.manual_seed(1)
+    model = minim2f.Mask2Former(replace(SMALL, **changes))
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor += 0.1 * torch.rand_like(tensor)
+        elif name.endswith("num_batches_tracked"):
+            tensor.fill_(7)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model()
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """The same small model in all formats."""
+    folder = tmp_path_factory.mktemp("files")
+    minim2f.save(model, folder / "ours")
+    minim2f.export(model, folder / "official.pkl")
+    minim2f.export(model, folder / "huggingface", "huggingface")
+    tensors = keys.to_official(model.state_dict(), model.config)
+    torch.save({"model": tensors, "iteration": 3}, folder / "official.pth")
+    return folder
+
+
+# ---- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_official_names_and_shapes_of_every_preset(name):
+    config = minim2f.preset(name)
+    found, expected = (
+        described(keys.to_official(empty_state(config), config)),
+        FACTS[f"official_{name}"],
+    )
+    if isinstance(expected, str):
+        lines = sorted(" ".join(line) for line in found.items())
+        found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert found == expected
+
+
+def test_official_names_and_shapes_of_the_fpn():
+    config = minim2f.preset("r50", pixel_decoder="fpn")
+    prefix = "sem_seg_head.pixel_decoder."
+    found = described(keys.to_official(empty_state(config), config))
+    assert {
+        name.removeprefix(prefix): shape for name, shape in found.items() if name.startswith(prefix)
+    } == FACTS["official_BasePixelDecoder"]
+
+
+@pytest.mark.parametrize("name", ["r50", "swin_t"])
+def test_hugging_face_names_and_shapes(name):
+    config = minim2f.preset(name)
+    state = empty_state(config)
+    theirs = numbered(FACTS[f"huggingface_{name}"])  # the names of transformers 5 in memory
+    assert described(keys.from_huggingface(theirs, config)) == described(state)
+    ours = keys.to_huggingface(state, config)  # those in files
+    assert described(keys.renew(theirs)) == described(ours)
+
+
+@pytest.mark.parametrize("format", ["official", "huggingface"])
+@pytest.mark.parametrize("name", ["r50", "swin_t"])
+def test_there_and_back_every_tensor_finds_its_place(name, format):
+    config = minim2f.preset(name)
+    theirs = numbered(FACTS[f"{format}_{name}"])
+    ours = getattr(keys, f"from_{format}")(theirs, config)
+    back = getattr(keys, f"to_{format}")(ours, config)
+    assert same_state(keys.tidy(back, config), keys.tidy(theirs, config))
+
+
+@pytest.mark.parametrize("format", ["official", "huggingface"])
+@pytest.mark.parametrize("changes", [{}, {"frozen_norm": False}, {"backbone": "swin_x"}])
+def test_there_and_back_every_number_is_exact(monkeypatch, format, changes):
+    monkeypatch.setitem(SWINS, "swin_x", (24, (1, 1, 2, 1), (1, 2, 3, 4), 4))
+    model = small_model(**changes)
+    theirs = getattr(keys, f"to_{format}")(model.state_dict(), model.config)
+    ours = getattr(keys, f"from_{format}")(theirs, model.config)
+    assert same_state(ours, model.state_dict())
+
+
+def test_a_wrong_row_cannot_hide_between_equal_shapes():
+    """Names that are easy to mix up, from the spec of both sides."""
+    config = minim2f.preset("swin_t")
+    names = {
+        "decoder.query_content.weight": ("query_feat.weight", "queries_features.weight"),
+        "decoder.query_position.weight": ("query_embed.weight", "queries_embedder.weight"),
+        "pixel_decoder.project.res5.0.weight": ("input_proj.0.0.weight", "projections.0.0.weight"),
+        "pixel_decoder.project.res3.0.weight": ("input_proj.2.0.weight", "projections.2.0.weight"),
+        "pixel_decoder.layers.3.attention_norm.bias": (
+            "3.norm1.bias",
+            "3.self_attn_layer_norm.bias",
+        ),
+        "pixel_decoder.layers.3.ffn_norm.bias": ("3.norm2.bias", "3.final_layer_norm.bias"),
+        "decoder.layers.8.cross_norm.weight": (
+            "cross_attention_layers.8.norm.weight",
+            "8.cross_attn_layer_norm.weight",
+        ),
+        "decoder.layers.8.ffn_norm.weight": (
+            "ffn_layers.8.norm.weight",
+            "8.final_layer_norm.weight",
+        ),
+        "decoder.mask_head.4.bias": ("mask_embed.layers.2.bias", "mask_embedder.2.0.bias"),
+        "backbone.norms.3.bias": ("backbone.norm3.bias", "hidden_states_norms.stage4.bias"),
+        "backbone.stages.2.5.norm2.bias": ("blocks.5.norm2.bias", "5.layernorm_after.bias"),
+        "backbone.stages.2.5.mlp.3.bias": ("blocks.5.mlp.fc2.bias", "blocks.5.output.dense.bias"),
+    }
+    state = empty_state(config)
+    for name, endings in names.items():
+        for column, ending in zip((keys.OFFICIAL, keys.HUGGINGFACE), endings):
+            (found,) = keys.translate({name: state[name]}, keys.OURS, column)
+            assert found.endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("ours", "official"),
+    [
+        (r"backbone\.res(\d)\.#\.(?:conv|bn)(\d)", r"backbone\.res(\d)\.#\.conv(\d)"),
+        (r"backbone\.res(\d)\.#\.downsample", r"backbone\.res(\d)\.#\.shortcut"),
+        (r"(bn\d|stem\.1|downsample\.1)$", r"(conv\d|shortcut)\.norm$"),
+        (r"pixel_decoder\.lateral", r"pixel_decoder\.adapter_"),
+        (r"pixel_decoder\.output", r"pixel_decoder\.layer_"),
+        (r"pixel_decoder\.(lateral|output)(\.res\d)?\.1$", r"(adapter|layer)_\d\.norm$"),
+        (r"^decoder.*cross_", r"transformer_cross_attention_layers"),
+        (r"^decoder.*self_", r"transformer_self_attention_layers"),
+        (r"^decoder.*ffn", r"transformer_ffn_layers"),
+        (r"^decoder.*in_proj\.weight", r"in_proj_weight"),
+        (r"^decoder.*in_proj\.bias", r"in_proj_bias"),
+        (r"^decoder.*out_proj", r"out_proj"),
+        (r"^decoder\.layers.*_norm$", r"predictor\.transformer_.*\.norm$"),
+    ],
+)
+def test_every_row_speaks_of_one_layer(ours, official):
+    """Names may be swapped among layers of equal shape, and every list would still agree."""
+    for row in keys.ROWS:
+        a, b = re.search(ours, row[0]), re.search(official, row[1])
+        assert bool(a) == bool(b), row[:2]
+        digits = [[d for d in m.groups() if d and d.isdigit()] for m in (a, b) if m]
+        assert not digits or digits[0] == digits[1], row[:2]
+
+
+def test_queries_keys_and_values_are_stacked_in_this_order():
+    base = "model.transformer_module.decoder.layers.0.self_attn."
+    tensors = {
+        base + f"{c}_proj.bias": torch.full((2,), i) for i, c in ((2, "v"), (1, "k"), (0, "q"))
+    }
+    stacked = keys.from_huggingface(tensors, SMALL)["decoder.layers.0.self_attention.in_proj.bias"]
+    assert stacked.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_old_official_names_are_read(files, model, tmp_path):
+    content = pickle.loads((files / "official.pkl").read_bytes())
+    content["model"] = {
+        name.replace("head.pixel_decoder.", "head.").replace("query_feat", "static_query"): array
+        for name, array in content["model"].items()
+    }
+    assert "sem_seg_head.adapter_1.weight" in content["model"]
+    (tmp_path / "old.pkl").write_bytes(pickle.dumps(content))
+    assert same_state(minim2f.load(tmp_path / "old.pkl").state_dict(), model.state_dict())
+
+
+def test_a_name_in_two_ages_is_refused():
+    twice = [f"sem_seg_head.predictor.{name}.weight" for name in ("static_query", "query_feat")]
+    with pytest.raises(ValueError, match="query_feat.weight is there twice"):
+        keys.renew({name: torch.zeros(1) for name in twice})
+
+
+# ---- whole files ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["ours", "official.pkl", "official.pth", "huggingface"])
+def test_every_format_gives_the_same_model(files, model, file):
+    again = minim2f.load(files / file)
+    assert same_state(again.state_dict(), model.state_dict())
+    assert not again.training
+    sizes = ("backbone", "pixel_decoder", "num_classes", "channels", "num_queries", "num_layers")
+    for size in (*sizes, "ffn_channels", "frozen_norm", "eos_coef"):
+        assert getattr(again.config, size) == getattr(model.config, size), size
+
+
+@pytest.mark.parametrize("changes", [{"pixel_decoder": "fpn"}, {"frozen_norm": False}])
+def test_fpn_and_trained_norms_go_through_an_official_file(tmp_path, changes):
+    model = small_model(**changes)
+    again = minim2f.load(minim2f.export(model, tmp_path))
+    assert again.config.pixel_decoder == model.config.pixel_decoder
+    assert again.config.frozen_norm == model.config.frozen_norm
+    assert same_state(again.state_dict(), model.state_dict())
+
+
+def test_an_official_file_is_what_detectron2_reads(files, model):
+    content = pickle.loads((files / "official.pkl").read_bytes())
+    assert content["__author__"] == "minim2f"
+    assert all(type(array) is np.ndarray for array in content["model"].values())
+    expected = described(keys.to_official(model.state_dict(), model.config))
+    assert described({n: torch.from_numpy(a) for n, a in content["model"].items()}) == expected
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_are_recognised_by_their_tensors(name):
+    config = minim2f.preset(name)
+    theirs = keys.to_official(empty_state(config), config)
+    theirs = {n: t.new_zeros((), device="cpu").expand(t.shape) for n, t in theirs.items()}
+    del theirs["criterion.empty_weight"]
+    found = config_of(keys.from_official(theirs, config))
+    assert replace(found, categories=()) == config
+    assert len(found.categories) == 133 and found.categories[0]["name"] == "person"
+
+
+def test_classes_of_coco_are_known():
+    coco = CLASSES["coco"]
+    assert len(coco) == 133 and sum(c["isthing"] for c in coco) == 80
+    assert [c["id"] for c in coco] == sorted({c["id"] for c in coco})
+    assert (coco[79], coco[132]["name"]) == (
+        {"id": 90, "name": "toothbrush", "isthing": 1},
+        "rug-merged",
+    )
+
+
+def categories_for(model, labels):
+    """What a Hugging Face folder with these names for its classes says of them."""
+    content = config_to_json(model.config)
+    content["id2label"] = {str(k): label for k, label in enumerate(labels)}
+    head = {"decoder.class_head.weight": torch.zeros(len(labels) + 1, 64)}
+    return config_from_json(content, model.state_dict() | head).categories
+
+
+def test_class_names_come_from_the_config(model):
+    coco = [c["name"] for c in CLASSES["coco"]]
+    assert list(categories_for(model, coco)) == CLASSES["coco"]
+    assert list(categories_for(model, coco[:80])) == CLASSES["coco"][:80]
+    ade = categories_for(model, ["wall", *(f"class {k}" for k in range(149))])
+    assert ade[0] == {"id": 0, "name": "wall", "isthing": 0}
+    assert sum(c["isthing"] for c in ade) == 100
+    city = categories_for(model, ["road", *(f"class {k}" for k in range(18))])
+    assert [c["isthing"] for c in city] == [0] * 11 + [1] * 8
+    own = categories_for(model, ["cat", "dog"])
+    assert own == tuple({"id": k, "name": n, "isthing": 1} for k, n in enumerate(["cat", "dog"]))
+    assert categories_for(model, [f"LABEL_{k}" for k in range(133)]) == ()
+
+
+def test_settings_come_from_the_config(files, tmp_path):
+    edit_json(files, tmp_path, no_object_weight=0.25, train_num_points=99, dice_weight=3)
+    found = minim2f.load(tmp_path).config
+    assert (found.eos_coef, found.num_points, found.dice_weight) == (0.25, 99, 3.0)
+
+
+def test_float16_weights_become_float32(files, model, tmp_path):
+    shutil.copytree(files / "huggingface", tmp_path / "half")
+    tensors = load_file(files / "huggingface" / "model.safetensors")
+    half = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
+    save_file(half, tmp_path / "half" / "model.safetensors")
+    state = minim2f.load(tmp_path / "half").state_dict()
+    for name, tensor in model.state_dict().items():
+        assert state[name].dtype == tensor.dtype
+        assert torch.equal(state[name], tensor.half().to(tensor.dtype))
+
+
+def test_shards_are_one_file(files, model, tmp_path):
+    shutil.copy(files / "huggingface" / "config.json", tmp_path)
+    tensors = list(load_file(files / "huggingface" / "model.safetensors").items())
+    shards = {"a.safetensors": dict(tensors[::2]), "b.safetensors": dict(tensors[1::2])}
+    for name, shard in shards.items():
+        save_file(shard, tmp_path / name)
+    weight_map = {key: name for name, shard in shards.items() for key in shard}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    assert same_state(minim2f.load(tmp_path).state_dict(), model.state_dict())
+    index.write_text(json.dumps({"weight_map": {"a": "../a.safetensors"}}))
+    with pytest.raises(ValueError, match="files in other folders"):
+        minim2f.load(tmp_path)
+
+
+# ---- transformers as the witness ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["swin", "resnet"])
+def saved(request, tmp_path_factory):
+    """A random Mask2Former of transformers, and the folder that its save_pretrained wrote."""
+    transformers = pytest.importorskip("transformers")
+    stages = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    sizes = {"depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "embed_dim": 96, "window_size": 7}
+    if request.param == "swin":
+        backbone = transformers.SwinConfig(image_size=224, **sizes, **stages)
+    else:
+        backbone = transformers.ResNetConfig(**stages)
+    widths = {"feature_size": 64, "mask_feature_size": 64, "hidden_dim": 64, "dim_feedforward": 96}
+    torch.manual_seed(0)
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone, num_labels=3, num_queries=6, decoder_layers=4, **widths
+    )
+    theirs = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs.save_pretrained(folder)
+    return theirs, folder
+
+
+def test_transformers_and_we_read_each_other(saved, tmp_path):
+    theirs, folder = saved
+    ours = minim2f.load(folder)
+    images = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        mine, hers = ours(images), theirs(images)
+    assert torch.allclose(mine.class_logits, hers.class_queries_logits, atol=1e-4)
+    assert torch.allclose(mine.mask_logits, hers.masks_queries_logits, atol=1e-3)
+
+    minim2f.export(ours, tmp_path, "huggingface")
+    again, report = type(theirs).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values()), report  # nothing missing, nothing unexpected
+    assert same_state(again.state_dict(), theirs.state_dict())
+    for field in ("num_queries", "decoder_layers", "hidden_dim", "dim_feedforward", "id2label"):
+        assert getattr(again.config, field) == getattr(theirs.config, field), field
+
+
+def test_transformers_loads_a_small_model_of_ours(files, model):
+    transformers = pytest.importorskip("transformers")
+    theirs, report = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(
+        files / "huggingface", output_loading_info=True
+    )
+    assert not any(report.values()), report
+    images = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        mine, hers = model(images).class_logits, theirs.eval()(images).class_queries_logits
+    assert torch.allclose(mine, hers, rtol=1e-4, atol=1e-4)
+
+
+# ---- other heads ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["ours", "official.pkl", "huggingface"])
+def test_other_heads_replace_just_themselves(files, model, file, capsys):
+    new = minim2f.load(files / file, num_classes=7, num_queries=20)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "num_classes = 7 (the file: 5)" in said and "num_queries = 20 (the file: 16)" in said
+    assert (new.config.num_classes, new.config.num_queries) == (7, 20)
+    state = new.state_dict()
+    changed = {n for n, t in model.state_dict().items() if not torch.equal(t, state[n])}
+    heads = (
+        "class_head.weight",
+        "class_head.bias",
+        "query_content.weight",
+        "query_position.weight",
+    )
+    assert changed == {f"decoder.{name}" for name in heads}
+    assert not new.training and new(torch.zeros(1, 3, 32, 32)).class_logits.shape == (1, 20, 8)
+
+
+def test_the_same_numbers_replace_nothing(files, model, capsys):
+    again = minim2f.load(files / "ours", num_classes=5, num_queries=16)
+    assert same_state(again.state_dict(), model.state_dict()) and not capsys.readouterr().out
+
+
+def test_names_of_classes_go_with_their_head(tmp_path):
+    categories = tuple({"id": k, "name": str(k), "isthing": 1} for k in range(5))
+    minim2f.save(small_model(categories=categories), tmp_path)
+    assert minim2f.load(tmp_path, num_queries=3).config.categories == categories
+    assert minim2f.load(tmp_path, num_classes=6).config.categories == ()
+    with pytest.raises(ValueError, match="num_classes is 0"):
+        minim2f.load(tmp_path, num_classes=0)
+
+
+# ---- hostile files --------------------------------------------------------------------------
+
+
+class Calls:
+    """Pickled, it asks whoever reads it to call something."""
+
+    def __init__(self, function, *arguments):
+        self.called = function, arguments
+
+    def __reduce__(self):
+        return self.called
+
+
+def arrays(files) -> dict[str, np.ndarray]:
+    return pickle.loads((files / "official.pkl").read_bytes())["model"]
+
+
+@pytest.mark.parametrize(
+    ("bomb", "name"),
+    [
+        (Calls(os.system, "touch pwned"), f"{os.system.__module__}.system"),
+        (Calls(eval, "open('pwned', 'w')"), r"(builtins|__builtin__)\.eval"),
+        (Calls(getattr, "text", "upper"), r"(builtins|__builtin__)\.getattr"),
+        (torch.ones(2), "torch._utils._rebuild_tensor_v2"),
+        (np.array([None]), r"numpy.dtype\('O8'\)"),
+        (Path("x"), "pathlib"),
+    ],
+    ids=["system", "eval", "getattr", "tensor", "objects", "path"],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_that_calls_anything_is_refused_by_name(
+    files, tmp_path, monkeypatch, bomb, name, protocol
+):
+    monkeypatch.chdir(tmp_path)
+    content = {"model": arrays(files) | {"bomb": bomb}}
+    Path("bomb.pkl").write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(ValueError, match=f"bomb.pkl tries to call {name}"):
+        minim2f.load("bomb.pkl")
+    assert os.listdir() == ["bomb.pkl"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pth_that_calls_anything_is_refused_by_name(tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    bomb = {"model": {"w": Calls(os.system, "touch pwned")}}
+    torch.save(bomb, "bomb.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=f"bomb.pth tries to call {os.system.__module__}.system"):
+        minim2f.load("bomb.pth")
+    assert os.listdir() == ["bomb.pth"]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_harmless_arrays_of_every_kind_are_read(tmp_path, protocol):
+    content = {
+        "float": np.arange(6, dtype="f4").reshape(2, 3),
+        "half": np.ones(3, "f2"),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "swapped": np.arange(3, dtype=">f4"),
+        "number": np.float32(2.5),
+        "count": np.array(7),
+        "yes": np.array(True),
+    }
+    file = tmp_path / "a.pkl"
+    file.write_bytes(pickle.dumps({"model": OrderedDict(content), "epoch": 3}, protocol))
+    found = checkpoints.read_pickle(file)
+    assert list(found) == list(content)
+    for name, array in content.items():
+        assert np.array_equal(found[name].numpy(), array), name
+        assert (
+            found[name].dtype
+            == torch.from_numpy(np.array(array, array.dtype.newbyteorder("="))).dtype
+        )
+
+
+@pytest.mark.parametrize("content", [None, 3, [1], {}, {"model": {}}, {"model": {"a": "text"}}])
+def test_a_pickle_of_something_else_is_refused(tmp_path, content):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"a.pkl(: 'a' is a str| holds no dictionary of weights)"):
+        minim2f.load(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize("share", [0, 1e-6, 0.3, 0.999])
+@pytest.mark.parametrize("name", ["ours", "huggingface", "official.pkl", "official.pth"])
+def test_a_cut_file_is_refused(files, tmp_path, name, share):
+    source = files / name
+    file = tmp_path / ("model.safetensors" if source.is_dir() else name)
+    if source.is_dir():
+        shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+        source = source / file.name
+    content = source.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=f"{file.name} is not a whole .* file .*anew"):
+        minim2f.load(tmp_path if name in ("ours", "huggingface") else file)
+
+
+def shape(change):
+    return lambda array: change(np.array(array))
+
+
+CHANGES = {  # what is done to one tensor, and what is said
+    "missing": (None, r"missing: {}"),
+    "shape": (shape(lambda a: a[:-1]), r"{}: \(63,\) instead of \(64,\)"),
+    "rank": (shape(lambda a: a[None]), r"{}: \(1, .*instead of \("),
+    "scalar": (shape(lambda a: a.sum()), r"{}: \(\) instead of \("),
+    "type": (shape(lambda a: a.astype("i8")), r"{}: torch.int64 instead of torch.float32"),
+    "nan": (shape(lambda a: a * np.float32("nan")), r"{}: holds NaN or infinity"),
+    "inf": (shape(lambda a: a + np.float32("inf")), r"{}: holds NaN or infinity"),
+}
+LAYER = {
+    "official": "sem_seg_head.predictor.transformer_ffn_layers.0.norm.weight",
+    "huggingface": "model.transformer_module.decoder.layers.0.final_layer_norm.weight",
+    "ours": "decoder.layers.0.ffn_norm.weight",
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("format", LAYER)
+def test_one_wrong_tensor_is_named_as_the_file_names_it(files, tmp_path, format, kind):
+    change, said = CHANGES[kind]
+    name = LAYER[format]
+
+    def spoil(tensors):
+        tensors = {n: np.asarray(t) for n, t in tensors.items()}
+        if change is None:
+            del tensors[name]
+        else:
+            tensors[name] = change(tensors[name])
+        return tensors
+
+    if format == "official":
+        file = tmp_path / "wrong.pkl"
+        file.write_bytes(pickle.dumps({"model": spoil(arrays(files))}))
+    else:
+        file = tmp_path / "model.safetensors"
+        shutil.copytree(files / format, tmp_path, dirs_exist_ok=True)
+        tensors = spoil({n: t.numpy() for n, t in load_file(file).items()})
+        header = {"minim2f.config": json.dumps(asdict(SMALL))}
+        tensors = {n: torch.from_numpy(np.ascontiguousarray(t)) for n, t in tensors.items()}
+        tensors |= {name: tensors[name].reshape(())} if kind == "scalar" else {}
+        save_file(tensors, file, header if format == "ours" else {"format": "pt"})
+    with pytest.raises(ValueError, match=said.format(name.replace(".", r"\."))) as error:
+        minim2f.load(file)
+    assert str(file) in str(error.value)
+
+
+def test_every_problem_is_listed(files, tmp_path):
+    content = arrays(files)
+    del content["sem_seg_head.predictor.class_embed.bias"]
+    del content["backbone.res4.0.conv1.weight"]
+    content |= {
+        "surplus": np.zeros(1, "f4"),
+        "sem_seg_head.predictor.query_feat.weight": np.ones(2),
+    }
+    (tmp_path / "wrong.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError) as error:
+        minim2f.load(tmp_path / "wrong.pkl")
+    for line in (
+        "missing: sem_seg_head.predictor.class_embed.bias",
+        "missing: backbone.res4.0.conv1.weight",
+        "surplus: surplus",
+        "query_feat.weight: (2,) instead of (16, 64)",
+    ):
+        assert line in str(error.value)
+
+
+def test_a_third_that_is_missing_is_named(files, tmp_path):
+    shutil.copytree(files / "huggingface", tmp_path, dirs_exist_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.transformer_module.decoder.layers.1.self_attn.k_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"layers\.1\.self_attn\.\{q\|k\|v\}_proj\.weight"):
+        minim2f.load(tmp_path)
+
+
+@pytest.mark.parametrize("drop", ["backbone.res", "backbone.res3.0."])
+def test_an_unknown_backbone_is_refused(files, tmp_path, drop):
+    content = {n: a for n, a in arrays(files).items() if not n.startswith(drop)}
+    (tmp_path / "wrong.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="wrong.pkl: the stages of its backbone have .* none of"):
+        minim2f.load(tmp_path / "wrong.pkl")
+
+
+def edit_json(files, folder, **changes):
+    shutil.copytree(files / "huggingface", folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_type": "bert"}, "describes a bert model, not a mask2former"),
+        ({"backbone_config": None}, "its backbone is missing"),
+        ({"backbone_config": {"model_type": "convnext"}}, "its backbone is convnext"),
+        ({"pre_norm": True}, r"pre_norm = True \(ours is False\)"),
+        ({"num_attention_heads": 4}, r"num_attention_heads = 4 \(ours is 8\)"),
+        ({"id2label": {"0": "cat"}}, "id2label does not name the 5 classes"),
+        ({"id2label": 5}, "id2label does not name the 5 classes"),
+        ({"no_object_weight": "much"}, "no_object_weight is 'much', not a number"),
+    ],
+)
+def test_a_config_of_something_else_is_refused(files, tmp_path, changes, said):
+    edit_json(files, tmp_path, **changes)
+    with pytest.raises(ValueError, match=f"config.json: .*{said}"):
+        minim2f.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "\x00", '{"a": 1}'])
+def test_a_config_that_is_no_config_is_refused(files, tmp_path, text):
+    shutil.copytree(files / "huggingface", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="config.json: it "):
+        minim2f.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "[]", "{", '{"colour": 1}', '{"num_queries": "x"}', '{"channels": 1e9}']
+)
+def test_a_header_that_is_no_config_is_refused(files, tmp_path, header):
+    tensors = load_file(files / "ours" / "model.safetensors")
+    save_file(tensors, tmp_path / "m.safetensors", {"minim2f.config": header})
+    with pytest.raises(ValueError, match="m.safetensors: "):
+        minim2f.load(tmp_path / "m.safetensors")
+
+
+def test_a_claim_of_any_size_takes_no_memory(files, tmp_path):
+    config = asdict(replace(SMALL, num_queries=10**12))
+    tensors = load_file(files / "ours" / "model.safetensors")
+    save_file(tensors, tmp_path / "m.safetensors", {"minim2f.config": json.dumps(config)})
+    with pytest.raises(ValueError, match=r"\(16, 64\) instead of \(1000000000000, 64\)"):
+        minim2f.load(tmp_path / "m.safetensors")
+
+
+def test_a_claim_of_endless_layers_ends(files, tmp_path):
+    config = asdict(replace(SMALL, num_layers=10**12))
+    tensors = load_file(files / "ours" / "model.safetensors")
+    save_file(tensors, tmp_path / "m.safetensors", {"minim2f.config": json.dumps(config)})
+    with pytest.raises(ValueError, match="claims 1000000000000 layers, and holds 244 tensors"):
+        minim2f.load(tmp_path / "m.safetensors")
+
+
+def test_places_without_a_model_are_named(files, tmp_path):
+    with pytest.raises(FileNotFoundError, match="the folder has no model.safetensors"):
+        minim2f.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="published: maskformer2_R50_coco_panoptic"):
+        minim2f.load("nowhere")
+    shutil.copy(files / "huggingface" / "model.safetensors", tmp_path)
+    with pytest.raises(ValueError, match="needs its config.json beside it"):
+        minim2f.load(tmp_path)
+
+
+# ---- exporting ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format", "changes", "said"),
+    [
+        ("official", {"masked_attention": False}, "masked_attention = False"),
+        ("official", {"learned_content": False}, "learned_content = False"),
+        ("huggingface", {"scales": (32,)}, r"scales = \(32,\)"),
+        ("huggingface", {"pixel_decoder": "fpn"}, "pixel_decoder = fpn"),
+        ("onnx", {}, "format is 'onnx'"),
+    ],
+)
+def test_what_others_cannot_run_is_not_exported(tmp_path, format, changes, said):
+    with pytest.raises(ValueError, match=said):
+        minim2f.export(small_model(**changes), tmp_path / "out.pkl", format)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_failed_export_leaves_the_old_file(files, model, tmp_path, monkeypatch):
+    file = minim2f.export(model, tmp_path / "model.pkl")
+    before = file.read_bytes()
+
+    def fail(content, stream, protocol):
+        stream.write(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pickle, "dump", fail)
+    with pytest.raises(OSError, match="disk full"):
+        minim2f.export(model, file)
+    assert file.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["model.pkl"]
+
+
+# ---- published checkpoints ------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "minim2f" / "weights"
+
+
+def test_the_table_of_published_files():
+    assert len(published.FILES) == 47
+    for name, file in published.FILES.items():
+        dataset, task, model, end = file.split("/")
+        assert name.startswith("maskformer2_") and name.endswith(f"_{dataset}_{task}")
+        assert all(part in model for part in name.split("_")[1:-3])
+        assert len(end.removeprefix("model_final_").removesuffix(".pkl")) == 6
+    assert published.is_published("facebook/mask2former-swin-base-IN21k-ade-semantic")
+    for other in (
+        "tiny",
+        "facebook/detr",
+        "facebook/mask2former-swin-../x",
+        "you/mask2former-swin-tiny",
+    ):
+        assert not published.is_published(other)
+
+
+def test_an_official_name_is_fetched_once(files, model, cache, tmp_path, monkeypatch, capsys):
+    content = (files / "official.pkl").read_bytes()
+    path = f"a/model_final_{hashlib.md5(content).hexdigest()[:6]}.pkl"
+    (tmp_path / "a").mkdir()
+    shutil.copy(files / "official.pkl", tmp_path / path)
+    monkeypatch.setattr(published, "OFFICIAL", str(tmp_path))
+    monkeypatch.setitem(published.FILES, "maskformer2_R50_coco_panoptic", path)
+    loaded = minim2f.load("maskformer2_R50_coco_panoptic")
+    assert same_state(loaded.state_dict(), model.state_dict())
+    assert "CC BY-NC 4.0" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "a")  # from now on it is in the cache
+    minim2f.load("maskformer2_R50_coco_panoptic")
+    assert not capsys.readouterr().out
+
+
+def test_a_published_file_with_another_hash_is_refused(cache, tmp_path, monkeypatch):
+    (tmp_path / "model_final_94dc52.pkl").write_bytes(b"something else")
+    monkeypatch.setattr(published, "OFFICIAL", str(tmp_path))
+    monkeypatch.setitem(published.FILES, "maskformer2_R50_coco_panoptic", "model_final_94dc52.pkl")
+    with pytest.raises(FetchError, match="has MD5 .* instead of 94dc52"):
+        minim2f.load("maskformer2_R50_coco_panoptic")
+    assert not list(cache.rglob("*.pkl"))
+
+
+def serve_hub(files, folder, sha256):
+    """A hub in a folder, as far as `published` asks it."""
+    name = "facebook/mask2former-swin-tiny-coco-panoptic"
+    shutil.copytree(files / "huggingface", folder / name / "resolve" / "main")
+    facts = {"rfilename": "model.safetensors", "lfs": {"sha256": sha256, "size": None}}
+    api = folder / "api" / "models" / "facebook"
+    api.mkdir(parents=True)
+    Path(api, "mask2former-swin-tiny-coco-panoptic?blobs=true").write_text(
+        json.dumps({"siblings": [{"rfilename": "config.json"}, facts]})
+    )
+    return name
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_hub_name_is_fetched_and_its_hash_checked(
+    files, model, cache, tmp_path, monkeypatch, right
+):
+    content = (files / "huggingface" / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest() if right else "0" * 64
+    name = serve_hub(files, tmp_path / "hub", digest)
+    monkeypatch.setattr(published, "HUB", str(tmp_path / "hub"))
+    if right:
+        assert same_state(minim2f.load(name).state_dict(), model.state_dict())
+    else:
+        with pytest.raises(FetchError, match="has SHA-256 .* instead of 000"):
+            minim2f.load(name)
+        assert not (cache / name / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["maskformer2_R50_coco_panoptic", "facebook/mask2former-swin-tiny-coco-panoptic"]
+)
+def test_offline_the_error_says_what_to_put_where(cache, monkeypatch, name):
+    closed = "http://127.0.0.1:9"  # nobody listens there
+    monkeypatch.setattr(published, "OFFICIAL", closed)
+    monkeypatch.setattr(published, "HUB", closed)
+    with pytest.raises(FetchError) as error:
+        minim2f.load(name)
+    for part in (closed, "no connection", "elsewhere, as " + str(cache / name)):
+        assert part in str(error.value)
+
+
+def test_a_download_is_continued_on_the_strength_of_an_md5(tmp_path):
+    body = np.random.default_rng(0).bytes(100_000)
+    (tmp_path / "source").write_bytes(body)
+    digits = hashlib.md5(body).hexdigest()[:6]
+    for start in (body[:4000], b"rubbish"):  # continued, or begun anew if that is no beginning
+        (tmp_path / "target.part").write_bytes(start)
+        download(tmp_path / "source", tmp_path / "target", md5=digits, progress=False)
+        assert (tmp_path / "target").read_bytes() == body

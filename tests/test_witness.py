@@ -1,0 +1,142 @@
+"""The same numbers as Hugging Face's Mask2Former, with the same random weights, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import minim2f
+from minim2f.keys import from_huggingface
+from minim2f.training.losses import Criterion
+
+m2f = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+transformers = pytest.importorskip("transformers")
+
+NAMES = {"loss_ce": "loss_cross_entropy", "loss_mask": "loss_mask", "loss_dice": "loss_dice"}
+BACKBONES = {
+    "r50": lambda: transformers.ResNetConfig(
+        layer_type="bottleneck", out_features=["stage1", "stage2", "stage3", "stage4"]
+    ),
+    "swin_t": lambda: transformers.SwinConfig(
+        image_size=224, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7,
+        drop_path_rate=0.3, out_features=["stage1", "stage2", "stage3", "stage4"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def float64():
+    """Their loss draws its points in the default type, so that is float64 here."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def pair(name, seed=0):
+    """Their model with weights stirred well away from the initial ones, and ours with the same."""
+    torch.manual_seed(seed)
+    config = transformers.Mask2FormerConfig(backbone_config=BACKBONES[name](), num_labels=133)
+    theirs = transformers.Mask2FormerForUniversalSegmentation(config).double().eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        for key, buffer in theirs.named_buffers():
+            if "running_mean" in key:
+                buffer.normal_(0, 0.1)
+            if "running_var" in key:
+                buffer.uniform_(0.8, 1.5)
+    ours = minim2f.Mask2Former(minim2f.preset(name)).double().eval()
+    ours.load_state_dict(from_huggingface(theirs.state_dict(), ours.config))
+    return ours, theirs
+
+
+@pytest.fixture(scope="module", params=["r50", "swin_t"])
+def models(request):
+    return pair(request.param)
+
+
+def outputs(theirs, images, **targets):
+    return theirs(images, output_auxiliary_logits=True, output_hidden_states=True, **targets)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (160, 128)])
+def test_all_ten_predictions_agree(models, size):
+    ours, theirs = models
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        mine, hers = ours(images), outputs(theirs, images)
+    theirs_all = [*hers.auxiliary_logits, hers]
+    assert len(theirs_all) == len(mine.auxiliary) + 1 == 10
+    for number, (a, b) in enumerate(zip([*mine.auxiliary, mine], theirs_all)):
+        classes, masks = (
+            (b["class_queries_logits"], b["masks_queries_logits"])
+        )
+        assert (a.class_logits - classes).abs().max() < 1e-9, number
+        assert (a.mask_logits - masks).abs().max() < 1e-9, number
+
+
+def test_backbone_and_pixel_decoder_agree(models):
+    ours, theirs = models
+    images = torch.randn(2, 3, 96, 64)
+    with torch.no_grad():
+        pixel, pyramid = ours.pixel_decoder(ours.backbone(images))
+        level = theirs.model.pixel_level_module(images, output_hidden_states=True)
+        features = ours.backbone(images)
+    for name, map_ in zip(("res2", "res3", "res4", "res5"), level.encoder_hidden_states):
+        assert (features[name] - map_).abs().max() < 1e-9, name
+    assert (pixel - level.decoder_last_hidden_state).abs().max() < 1e-9
+    for mine, hers in zip(pyramid, level.decoder_hidden_states):
+        assert (mine - hers).abs().max() < 1e-9
+
+
+def test_all_thirty_loss_terms_agree(models):
+    ours, theirs = models
+    images = torch.randn(2, 3, 64, 96)
+    masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
+    labels = [torch.randint(0, 133, (n,)) for n in (3, 5)]
+    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    with torch.no_grad():
+        hers = outputs(theirs, images)
+        torch.manual_seed(5)
+        auxiliary = hers.auxiliary_logits
+        expected = theirs.criterion(
+            hers.masks_queries_logits, hers.class_queries_logits, [m.double() for m in masks],
+            labels, auxiliary,
+        )  # fmt: skip
+        torch.manual_seed(5)
+        found = Criterion(ours.config)(ours(images), targets)
+    weights = {"loss_ce": 2.0, "loss_mask": 5.0, "loss_dice": 5.0}
+    assert len(found) == 30
+    for name, value in found.items():
+        base = next(n for n in weights if name.startswith(n))
+        hers_name = name.replace(base, NAMES[base])
+        assert abs(value / weights[base] - expected[hers_name]) < 1e-9, name
+
+
+def test_attention_over_levels_agrees():
+    from minim2f.model.deformable import DeformableAttention
+
+    torch.manual_seed(0)
+    sizes = [(2, 3), (4, 6), (8, 12)]
+    ours = DeformableAttention(64, 8)
+    theirs = m2f.Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention(64, 8, 3, 4)
+    names = {
+        "offsets": "sampling_offsets", "weights": "attention_weights",
+        "values": "value_proj", "output": "output_proj",
+    }  # fmt: skip
+    for mine, hers in names.items():
+        layer = getattr(theirs, hers)
+        torch.nn.init.normal_(layer.weight, std=0.3)
+        getattr(ours, mine).load_state_dict(layer.state_dict())
+    length = sum(h * w for h, w in sizes)
+    x, position = torch.randn(2, length, 64), torch.randn(2, length, 64)
+    reference = torch.rand(length, 2)
+    mine = ours(x + position, reference, x, sizes)
+    hers = theirs(
+        hidden_states=x,
+        encoder_hidden_states=x,
+        position_embeddings=position,
+        reference_points=reference[None, :, None].expand(2, -1, 3, -1),
+        spatial_shapes_list=sizes,
+    )[0]
+    assert (mine - hers).abs().max() < 1e-9
