@@ -56,12 +56,10 @@ def load(path: str | Path) -> Mask2Former:
         FileNotFoundError: there is no such file.
         ValueError: it is not a model of ours, or lacks, exceeds or mis-shapes tensors.
     """
-    shipped = SHIPPED / f"{path}.safetensors"
-    file = Path(path)
-    if file.is_dir():
-        file = file / "model.safetensors"
-    elif not file.exists() and shipped.exists():
-        file = shipped
+    file = SHIPPED / f"{path}.safetensors"
+    if not file.exists():  # a folder called tiny is reached as ./tiny
+        file = Path(path)
+        file = file / "model.safetensors" if file.is_dir() else file
     if not file.exists():
         names = ", ".join(sorted(f.stem for f in SHIPPED.glob("*.safetensors"))) or "none"
         raise FileNotFoundError(f"there is no model at {path} (shipped with the package: {names})")
