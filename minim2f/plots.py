@@ -206,8 +206,8 @@ def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 
 
 
 def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -> None:
-    kinds = [{"category_id": k} for k in sorted({segment["category_id"] for segment in segments})]
-    styles = _styles(kinds, categories, range(len(kinds)))
+    kinds = sorted({s["category_id"] for s in segments}, key=[c["id"] for c in categories].index)
+    styles = _styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
     patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
     lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1
     look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False, "fontsize": 8}
