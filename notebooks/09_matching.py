@@ -3,7 +3,7 @@
 #
 # Before a picture can teach anything, somebody must say which query answers for which segment: you find that out, and prove that no other answer is cheaper.
 #
-# *read 15 min · run 25 s CPU · exercises 50 min*
+# *read 15 min · run 25 s CPU · exercises 45 min*
 #
 # **Needs** chapters 1 and 8 · **Library** [`minim2f/training/matching.py`](../minim2f/training/matching.py) · **Paper** sections 3.3 and 4.1
 
@@ -212,13 +212,14 @@ def draw_costs(ax, cost, pairs, truth, guesses, names, dear):
 
 # %% tags=["demo"]
 fig, ax = plt.subplots(figsize=(3.4, 3.6))
-draw_costs(ax, cost, [(1, 0), (0, 1)], truth, torch.where(guesses, 0.9, 0.1), ["ball", "sea"], dear=10)
+sure = torch.where(guesses, 0.9, 0.1)
+draw_costs(ax, cost, [(1, 0), (0, 1)], truth, sure, ["ball", "sea"], dear=10)
 figure(
     fig,
-    "A cost matrix of three queries by two segments with small pictures of all masks. Framed: query 1 "
-    "with the ball, query 0 with the sea.",
-    "Light is cheap, framed is chosen. Every column has one frame, no row has two; row 2 has none. A frame "
-    "on a dark cell would deserve a second look.",
+    "A cost matrix of three queries by two segments with small pictures of all masks. Framed: "
+    "query 1 with the ball, query 0 with the sea.",
+    "Light is cheap, framed is chosen. Every column has one frame, no row has two; query 2 has "
+    "none. A frame on a dark cell would deserve a second look.",
 )
 
 # %% [markdown]
@@ -226,8 +227,8 @@ figure(
 #
 # Three things need repair.
 #
-# **The double loop.** A right pixel costs $-\ln s = \zeta(-x)$ and a wrong one $-\ln(1-s) = \zeta(x)$, where
-# $\zeta(x) = \ln(1+e^x)$ is the **softplus**. Since $\zeta(-x) = \zeta(x) - x$, the sum over $t$ collapses:
+# **The double loop.** A pixel inside the segment costs $-\ln s = \zeta(-x)$, one outside $-\ln(1-s) = \zeta(x)$, where
+# $\zeta(x) = \ln(1+e^x)$ is the **softplus**. Since $\zeta(-x) = \zeta(x) - x$, both fit one line:
 #
 # $$t\,\zeta(-x) + (1-t)\,\zeta(x) = \zeta(x) - t\,x.$$
 #
@@ -263,12 +264,12 @@ same(fast_cost, slow_cost, class_logits, mask_logits, labels, masks)
 # **The logarithm.** The sigmoid of −200 is 0 in float32, and 0 · ln 0 is NaN. Softplus has no such corner.
 
 # %%
-sure = torch.full((1, 16), -200.0)
-assert slow_cost(class_logits[:1], sure, labels, masks).isnan().any()
-assert fast_cost(class_logits[:1], sure, labels, masks).isfinite().all()
+far = torch.full((1, 16), -200.0)
+assert slow_cost(class_logits[:1], far, labels, masks).isnan().any()
+assert fast_cost(class_logits[:1], far, labels, masks).isfinite().all()
 
 # %% [markdown]
-# **The permutations.** COCO models have 100 queries. For a picture with ten segments there are 6 · 10¹⁹ assignments. The
+# **The permutations.** The published COCO models have 100 queries or more. For a picture with ten segments there are 6 · 10¹⁹ assignments. The
 # **Hungarian algorithm** finds the cheapest one without trying them: its effort grows like a product of three sizes,
 # not like a factorial. SciPy has a fast relative of it.
 
@@ -361,7 +362,8 @@ cost = cost_at(picture, everywhere)
 chosen = choose(cost).tolist()
 
 # %% tags=["demo"]
-fig, (left, right) = plt.subplots(1, 2, figsize=(8.8, 5.9), width_ratios=[10.3, 4], layout="constrained")
+page = {"figsize": (8.8, 5.9), "width_ratios": [10.3, 4], "layout": "constrained"}
+fig, (left, right) = plt.subplots(1, 2, **page)
 names = [scenes.categories[k]["name"].split("-")[0].replace(" ", "\n") for k in target.labels]
 pairs = [(n, g) for g, n in enumerate(chosen)]
 draw_costs(left, cost, pairs, target.masks, mask_maps.sigmoid(), names, dear=cost.quantile(0.85))
@@ -373,10 +375,12 @@ right.set_title("the scene, and who answers where")
 right.axis("off")
 figure(
     fig,
-    "A cost matrix of ten queries by the segments of a drawn landscape, with all masks; one cell framed in each "
-    "column. Beside it the landscape, and its pixels in the colours of the matched queries.",
-    "Most columns have one light cell, and it is framed: the queries have taken sides. A light cell without a "
-    "frame is a duplicate that lost. Two frames in a row, or a column without one, would be a bug.",
+    "A cost matrix of ten queries by the segments of a drawn landscape, with all masks; one cell"
+    " framed in each column. Beside it the landscape, and its pixels in the colours of the "
+    "matched queries.",
+    "Most columns have one light cell, and it is framed: the queries have taken sides. A light "
+    "cell without a frame is a duplicate that lost. Two frames in a row, or a column without "
+    "one, would be a bug.",
 )
 
 # %% [markdown]
@@ -462,10 +466,10 @@ for ax in (left, right):
 right.legend()
 figure(
     fig,
-    "Two line charts over 8 to 2048 points. Left, the share of segments that keep their query rises towards 1. "
-    "Right, the extra cost of choosing by points falls towards 0.",
-    "Mean and standard deviation over three models. A curve that does not rise with the points would mean that "
-    "the points miss part of the picture.",
+    "Two line charts over 8 to 2048 points. Left, the share of segments that keep their query "
+    "rises towards 1. Right, the extra cost of choosing by points falls towards 0.",
+    "Mean and standard deviation over three models. A curve that does not rise with the points "
+    "would mean that the points miss part of the picture.",
 )
 
 # %% [markdown]
@@ -493,7 +497,7 @@ def at_own_points(picture, where):
 
 # %%
 def variants(picture, generator):
-    own = points.uniform(10, 128, "cpu", generator)
+    own = points.uniform(len(picture[1]), 128, "cpu", generator)
     unsure = points.uncertain(picture[1], 128, generator=generator)
     return {
         "−p, all pixels": cost_at(picture, everywhere),
@@ -539,14 +543,15 @@ table(["cost", "segments that keep their query", "mask IoU", "price of the best 
 assert mean[1, 1] < mean[0, 1] and mean[2, 0] > mean[3:, 0].max()
 
 # %% [markdown]
-# Mean and standard deviation over three models.
+# Mean and standard deviation over three models. The first column counts the segments that get the same query as in the
+# first row.
 #
-# **Points.** With 128 points for all, fewer segments lose their best query than with 128 for each. Private points are
-# like exams with different questions: luck decides. Unsure points are each query's hardest questions. They teach
-# well, but the same pairs look dearer: they grade badly.
+# **Points.** With the same points for all, most segments keep their query. Private points are exams with different
+# questions: luck decides. Unsure points are each query's hardest questions. They teach well, but they grade badly: the
+# same pairs look dearer.
 #
-# **The logarithm** gives up overlap of the masks for the class: a little on average, everything in single cases. Look
-# for the segment that loses most.
+# **The logarithm** gives up overlap of the masks for the class: a little on average, a lot in single cases. Look for the
+# segment that loses most.
 
 # %%
 def drop(picture):
@@ -566,7 +571,7 @@ from minim2f.plots import draw_mask
 
 class_logits, mask_maps, target = picture
 name = scenes.categories[target.labels[g]]["name"].split("-")[0]
-image, p = unseen[i % 16].image, class_logits.softmax(-1)[:, target.labels[g]]
+image, p = unseen[i % len(unseen)].image, class_logits.softmax(-1)[:, target.labels[g]]
 fig, (ax, *pair, curve) = plt.subplots(1, 4, figsize=(9.2, 2.3), layout="constrained")
 draw_mask(ax, image, target.masks[g], "white", f"the truth: {name}")
 ps = torch.linspace(0.004, 1, 200)
@@ -581,17 +586,18 @@ curve.set(xlabel="p of the true class", title="the class term")
 curve.legend()
 figure(
     fig,
-    "Three views of one scene: the true segment, the good mask of the query that −p chooses, and the poor "
-    "mask of the query that −ln p chooses. Right, both class terms as curves over p, with both queries as dots.",
-    "On the dashed curve the dots are far apart, and the class decides. On the solid one they can differ by 2 at "
-    "most, and the mask decides.",
+    "Three views of one scene: the true segment, the mask of the query that −p chooses, and the "
+    "worse mask of the query that −ln p chooses. Right, both class terms as curves over p, with "
+    "both queries as dots.",
+    "On the dashed curve the dots are far apart, and the class decides. On the solid one they "
+    "can differ by 2 at most, and the mask decides.",
 )
 
 # %% [markdown]
-# The query with the right mask is sure of a wrong class: one confident mistake. It is exactly the one that should
-# get the segment, because then the cross entropy corrects its class. But $-\ln p$ has no upper bound, and one small
-# probability outvotes the masks. The segment goes to a query that has not found it, and the one that has is taught "no
-# object". $-p$ is worth 2 at most: a vote, not a veto.
+# The query with the better mask gives the true class next to nothing: one confident mistake. It is exactly the one that
+# should get the segment, because then the cross entropy corrects its class. But $-\ln p$ has no upper bound, and one
+# small probability outvotes the masks. The segment goes to a query that has not found it, and the one that has is
+# taught "no object". $-p$ is worth 2 at most: a vote, not a veto.
 #
 # So the cost ranks, and the loss teaches. No gradient passes through matching; it may be blunt, but it must be fair.
 
@@ -647,9 +653,10 @@ ax.set(xlabel="total cost", ylabel="orders of 200")
 ax.set_xlim(left=best - 0.25 * (max(totals) - best))
 figure(
     fig,
-    "A histogram of the total cost of greedy matching over 200 orders of the segments of one scene. A dashed "
-    "line, the Hungarian total, lies at its left end.",
-    "One scene, one model: only the order of the segments changes. A bar left of the line would be a bug.",
+    "A histogram of the total cost of greedy matching over 200 orders of the segments of one "
+    "scene. A dashed line, the Hungarian total, lies at its left end.",
+    "One scene, one model: only the order of the segments changes. A bar left of the line would "
+    "be a bug.",
 )
 
 # %% [markdown]
@@ -849,7 +856,7 @@ check("9.4", cheapest_total)
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
 # | class term | as in MaskFormer and DETR: $-p$ | $-p$ | $-p$ |
-# | weights: class, BCE, dice | 2, 5, 5 | 1, 20, 1 by default, 2, 5, 5 in every published configuration | 2, 5, 5 |
+# | weights: class, BCE, dice | 2, 5, 5 | 1, 20, 1 by default; 2, 5, 5 in every published configuration | 2, 5, 5 |
 # | points | 12,544, uniform, the same for all pairs of a picture | the same | the same; `num_points=None` takes every pixel of the logits |
 # | masks at the points | – | draws N whole masks, then samples | samples the features, then multiplies: the same numbers, no whole masks |
 # | how often | – | anew for each of the ten predictions | the same |
@@ -880,7 +887,7 @@ library_table(
 # - Queries and segments are sets; a one-to-one assignment says who is compared with whom, at a price: −2p + 5 BCE + 5 dice.
 # - Softplus turns the BCE of all pairs into one matrix product; the overlap in the dice is another.
 # - The Hungarian algorithm finds the cheapest sum; brute force on small price lists proves it.
-# - The cost ranks, so it is bounded in the class and equal in its points; the loss teaches, so it looks where it hurts.
+# - The cost ranks: bounded in the class, the same points for all. The loss teaches: it looks where it hurts.
 # - Greedy matching changes with the order of the segments, and pays for its first bargain later.
 
 # %% [markdown]
