@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from .model.config import Config
 from .model.mask2former import Mask2Former
@@ -38,7 +38,7 @@ def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
     partial = path.with_name(path.name + ".part")
     try:
         config = json.dumps(dataclasses.asdict(model.config))
-        save_file(tensors, partial, metadata={"minim2f.config": config})
+        partial.write_bytes(to_bytes(tensors, metadata={"minim2f.config": config}))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def figure(fig: Figure, alt: str, caption: str | None = None) -> None:
         raise ValueError(
             f"alt text {alt!r} says too little: describe in a sentence what the figure shows"
         )
-    png = _png(fig)
+    png = to_png(fig)
     plt.close(fig)
     if len(png) > FIGURE_BYTES:
         raise ValueError(
@@ -49,7 +49,7 @@ def figure(fig: Figure, alt: str, caption: str | None = None) -> None:
         display(Markdown(f"*{caption}*"))
 
 
-def _png(fig: Figure) -> bytes:
+def to_png(fig: Figure) -> bytes:
     """The figure as a PNG of 256 colours, less than half the size of the full one."""
     full, small = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", bbox_inches="tight", facecolor="white")
