@@ -354,7 +354,7 @@ fig.tight_layout(pad=0.4)
 figure(
     fig,
     "The masks of all sixteen queries, one a panel, titled with its best class and probability: sky, sea, "
-    "sand, road, cars, a ball. About half say no object, and most of those masks are empty.",
+    "sand, road, cars, a ball. About half say no object; their masks are stray blobs.",
     caption="Read each panel as a sentence: here is a car. Queries without an object may show any mask; "
     "nobody reads it. It would look wrong if two sure queries covered the same car.",
 )
@@ -707,7 +707,7 @@ library_table({
 # | 6 Queries and the decoder | queries | How do sixteen equal slots become different? |
 # | [7 Masked attention](07_masked_attention.ipynb) | masked attention | Why look only where the last mask was? |
 # | 8 Heads and deep supervision | heads | How is a query a filter for pixels? |
-# | 9 Matching | matching | Which query should have found which car? |
+# | [9 Matching](09_matching.ipynb) | matching | Which query should have found which car? |
 # | 10 Losses and point sampling | losses | Why is a handful of pixels enough? |
 # | 11 Training | losses | Can it learn one picture by heart, and what if not? |
 # | 12 Inference three ways | inference | Why is my result empty, or full of doubles? |

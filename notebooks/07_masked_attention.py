@@ -304,7 +304,7 @@ def answers(prediction, targets):
 queries, segments = answers(prediction, collate(model, [sample])[1])
 names = [scenes.categories[label]["name"].split("-")[0] for label in sample.labels[segments]]
 by_size = sample.masks[segments].sum((1, 2)).argsort(descending=True)
-shown = [(int(queries[i]), names[i], sample.masks[segments[i]]) for i in by_size[[0, 4, -1]]]
+shown = [(int(queries[i]), names[i], sample.masks[segments[i]]) for i in by_size[[0, 3, -1]]]
 
 # %% tags=["demo"]
 from minim2f import plots
@@ -596,11 +596,12 @@ for kind, function in masks.items():
         measured[kind] = evaluate(model, twenty)["All"]["pq"], share
 lines = [[kind, f"{quality:.2f}", f"{share:.0%}"] for kind, (quality, share) in measured.items()]
 table(["mask", "PQ", "attention on the own segment"], lines)
-assert measured["inverted"][0] < 0.5 * measured["as it should be"][0]
+assert measured["inverted"][0] < measured["as it should be"][0] - 0.1
+assert measured["inverted"][1] < 0.25 * measured["as it should be"][1]
 
 # %% [markdown]
 # The missing rescue hides from PQ, because the library's attention returned zeros; the weights made by hand say nan.
-# The inverted mask shows in both columns.
+# The inverted mask shows in both columns, most plainly in the second.
 #
 # **How to notice in your own training.** Measure the attention on the object: if it is no higher than the object's
 # area, your queries are not looking there. And `assert allowed.any(-1).all()` costs nothing.
