@@ -35,7 +35,7 @@ WINGS = set(MAY_IMPORT)
 MAY_IMPORT |= {
     "": WINGS,
     "demo": WINGS,
-    "book": WINGS | {"", "book"},
+    "book": WINGS | {"", "book", "demo"},
     "__main__": WINGS | {"", "demo"},
 }
 
