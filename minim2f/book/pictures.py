@@ -1,4 +1,4 @@
-"""The pictures of the README, from scenes and the shipped model: `-m minim2f.book.pictures`."""
+"""The README's pictures, from scenes and the shipped model: python -m minim2f.book.pictures."""
 
 from __future__ import annotations
 
