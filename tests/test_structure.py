@@ -1,4 +1,4 @@
-"""The house stays as it was drawn: who imports whom, how long a room is, what is never committed."""
+"""The house stays as it was drawn: who imports whom, how long a room is, what stays outside."""
 
 from __future__ import annotations
 
