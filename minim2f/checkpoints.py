@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from . import keys, published
@@ -48,7 +48,7 @@ def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
     tensors = _copies(model.state_dict(), torch.float16 if half else None)
     with _whole(path) as partial:
         config = json.dumps(dataclasses.asdict(model.config))
-        save_file(tensors, partial, metadata={"minim2f.config": config})
+        partial.write_bytes(to_bytes(tensors, metadata={"minim2f.config": config}))
     return path
 
 
@@ -81,7 +81,7 @@ def export(model: Mask2Former, path: str | Path, format: str = "official") -> Pa
         return path
     tensors = _copies(keys.to_huggingface(state, model.config), torch.float32)
     with _whole(path / "model.safetensors") as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+        partial.write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
     with _whole(path / "config.json") as partial:
         partial.write_text(json.dumps(config_to_json(model.config), indent=2), "utf-8")
     return path
@@ -162,6 +162,8 @@ def load(
 
 def _find(path: str | Path) -> Path:
     """The file that a path or a name stands for."""
+    if (shipped := SHIPPED / f"{path}.safetensors").exists():
+        return shipped  # a folder called tiny is reached as ./tiny
     file = Path(path)
     if file.is_dir():
         for name in ("model.safetensors", "model.safetensors.index.json"):
@@ -170,8 +172,6 @@ def _find(path: str | Path) -> Path:
         raise FileNotFoundError(f"there is no model at {path}: the folder has no model.safetensors")
     if file.exists():
         return file
-    if (shipped := SHIPPED / f"{path}.safetensors").exists():
-        return shipped
     if published.is_published(str(path)):
         return _find(published.fetch(str(path)))
     names = ", ".join(sorted(f.stem for f in SHIPPED.glob("*.safetensors"))) or "none"

@@ -1,9 +1,8 @@
 """Every picture of this project: images, segments, masks, attention and curves.
 
 Images turn grey under what is drawn on them, so colour means class (or query) and nothing else;
-outlines and names are light on dark, so they survive grey print. Throughout, an image is a
-(3, H, W) uint8 tensor or an (H, W, 3) uint8 array, segments are dicts (id, category_id), and
-categories are COCO's dicts: a class has their `color`, or else one of `palette`.
+outlines and names are light on dark, for grey print. An image is a (3, H, W) uint8 tensor or an
+(H, W, 3) uint8 array, segments are dicts (id, category_id), categories are COCO's dicts.
 """
 
 from __future__ import annotations
@@ -207,8 +206,8 @@ def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 
 
 
 def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -> None:
-    used = {segment["category_id"] for segment in segments}
-    styles = _styles([{"category_id": c["id"]} for c in categories if c["id"] in used], categories)
+    kinds = sorted({s["category_id"] for s in segments}, key=[c["id"] for c in categories].index)
+    styles = _styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
     patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
     lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1
     look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False, "fontsize": 8}
@@ -217,7 +216,8 @@ def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -
 
 def _paint(ax, canvas, masks, segments, categories, notes, title) -> None:
     """Colours a canvas under masks, the last on top, then outlines, and names with notes."""
-    on_top, styles = np.full(canvas.shape[:2], -1), _styles(segments, categories)
+    styles = _styles(segments, categories, [mask.any(axis=0).argmax() for mask in masks])
+    on_top = np.full(canvas.shape[:2], -1)
     for k, mask in enumerate(masks):
         canvas[mask] = 0.35 * canvas[mask] + 0.65 * np.array(styles[k][1])
         on_top[mask] = k
@@ -264,18 +264,19 @@ def _shade(color: Color, k: int) -> Color:
     return tuple(c + abs(amount) * (float(amount > 0) - c) for c in color)
 
 
-def _styles(segments: Sequence[dict], categories: Sequence[dict]) -> list[tuple[str, Color]]:
-    """Name (of COCO's "sky-other-merged" just "sky") and colour, a shade for every instance."""
-    index, seen, styles = {c["id"]: k for k, c in enumerate(categories)}, Counter(), []
-    for kind in (segment["category_id"] for segment in segments):
+def _styles(segments, categories, left) -> list[tuple[str, Color]]:
+    """Name ("sky-other-merged" is just "sky") and colour; instances take shades from the left."""
+    index, seen, styles = {c["id"]: k for k, c in enumerate(categories)}, Counter(), {}
+    for k in sorted(range(len(segments)), key=lambda k: left[k]):
+        kind = segments[k]["category_id"]
         if kind not in index:
             raise ValueError(f"category id {kind} is not among the {len(index)} categories given")
         category = categories[index[kind]]
         name = re.sub("(-other)?(-merged)?(-stuff)?$", "", category["name"])
         color = [v / 255 for v in category.get("color", ())] or query_color(index[kind])
-        styles.append((name, _shade(color, seen[kind])))
+        styles[k] = (name, _shade(color, seen[kind]))
         seen[kind] += 1
-    return styles
+    return [styles[k] for k in range(len(segments))]
 
 
 def _array(values: ArrayLike) -> np.ndarray:
