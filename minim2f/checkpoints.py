@@ -162,8 +162,9 @@ def load(
 
 def _find(path: str | Path) -> Path:
     """The file that a path or a name stands for."""
-    if (shipped := SHIPPED / f"{path}.safetensors").exists():
-        return shipped  # a folder called tiny is reached as ./tiny
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
+    if path in shipped:
+        return shipped[path]  # a folder called tiny is reached as ./tiny
     file = Path(path)
     if file.is_dir():
         for name in ("model.safetensors", "model.safetensors.index.json"):
@@ -174,9 +175,8 @@ def _find(path: str | Path) -> Path:
         return file
     if published.is_published(str(path)):
         return _find(published.fetch(str(path)))
-    names = ", ".join(sorted(f.stem for f in SHIPPED.glob("*.safetensors"))) or "none"
     raise FileNotFoundError(
-        f"there is no model at {path} (shipped with the package: {names}; published: "
+        f"there is no model at {path} (shipped with the package: {', '.join(shipped)}; published: "
         f"{next(iter(published.FILES))} and others, facebook/mask2former-swin-...)"
     )
 

@@ -52,7 +52,7 @@ def test_walkthrough_prints_the_table(capsys):
     assert "F_pixel" in printed and "(1, 64, 16, 24)" in printed
 
 
-@pytest.mark.parametrize("preset", ["r50", "swin_t"])
+@pytest.mark.parametrize("preset", ["r50", "r101", "swin_t", "swin_s", "swin_b"])
 @pytest.mark.parametrize("decoder", ["fpn", "msdeform"])
 def test_walkthrough_of_other_presets_and_both_pixel_decoders(capsys, preset, decoder):
     arguments = ["walkthrough", "--preset", preset, "--pixel-decoder", decoder, "--size", "64x96"]

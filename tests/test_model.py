@@ -327,6 +327,33 @@ def test_a_batch_of_two_sizes_is_two_batches_of_one_where_the_padding_is_equal()
     assert not torch.allclose(padded, alone)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(3, 64, 64),  # no batch
+        torch.zeros(1, 1, 64, 64),  # grey
+        torch.zeros(1, 64, 64, 3),  # channels last
+        torch.zeros(1, 3, 64, 65),
+        torch.zeros(1, 3, 0, 64),
+        torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+        torch.zeros(1, 3, 64, 64, dtype=torch.float64),
+    ],
+    ids=["no batch", "grey", "channels last", "odd width", "no height", "uint8", "float64"],
+)
+def test_wrong_tensors_are_named(images):
+    model = minim2f.Mask2Former(SMALL).eval()
+    with pytest.raises(minim2f.shapes.ShapeError, match="images"):
+        model(images)
+
+
+def test_nan_in_a_picture_stays_in_its_picture():
+    model = minim2f.Mask2Former(SMALL).eval()
+    images = torch.randn(2, 3, 64, 64)
+    images[1] = float("nan")
+    out = model(images)
+    assert out.mask_logits[0].isfinite().all() and out.mask_logits[1].isnan().all()
+
+
 def test_mean_and_std_stay_out_of_checkpoints():
     assert not {"mean", "std"} & set(minim2f.Mask2Former(SMALL).state_dict())
 

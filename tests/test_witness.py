@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import minim2f
+from minim2f.inference import semantic_scores
 from minim2f.keys import from_huggingface
+from minim2f.model.transformer_decoder import Level
 from minim2f.training.losses import Criterion
 
 m2f = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
@@ -111,6 +113,42 @@ def test_all_thirty_loss_terms_agree(models):
         base = next(n for n in weights if name.startswith(n))
         hers_name = name.replace(base, NAMES[base])
         assert abs(value / weights[base] - expected[hers_name]) < 1e-9, name
+
+
+def test_one_decoder_layer_agrees(models):
+    """The third layer alone, on random queries, memory and mask."""
+    ours, theirs = (
+        models[0].decoder.layers[2],
+        models[1].model.transformer_module.decoder.layers[2],
+    )
+    x, e = torch.randn(2, 100, 256), torch.randn(2, 100, 256)
+    memory, position = torch.randn(2, 24, 256), torch.randn(1, 24, 256)
+    allowed = torch.rand(2, 100, 24) > 0.5
+    allowed[..., 0] = True
+    level = Level(memory, position, None, "24")
+    with torch.no_grad():
+        mine = ours(x, e, level, allowed, 3)
+        hers = theirs(  # batch second; three levels are handed over, index 2 is used
+            x.transpose(0, 1),
+            level_index=2,
+            position_embeddings=[None, None, position.transpose(0, 1)],
+            query_position_embeddings=e.transpose(0, 1),
+            encoder_hidden_states=[None, None, memory.transpose(0, 1)],
+            encoder_attention_mask=~allowed.repeat_interleave(8, 0),
+        )[0]
+    assert (mine - hers.transpose(0, 1)).abs().max() < 1e-9
+
+
+def test_semantic_maps_agree_where_their_fixed_size_does_no_harm():
+    """They resize masks to 384 x 384 first, so masks of that size are left alone."""
+    torch.manual_seed(0)
+    classes, masks = torch.randn(1, 20, 8), torch.randn(1, 20, 384, 384)
+    output = m2f.Mask2FormerForUniversalSegmentationOutput(
+        class_queries_logits=classes, masks_queries_logits=masks
+    )
+    processor = transformers.Mask2FormerImageProcessor()
+    hers = processor.post_process_semantic_segmentation(output, target_sizes=[(384, 384)])[0]
+    assert torch.equal(semantic_scores(classes[0], masks[0]).argmax(0), hers)
 
 
 def test_attention_over_levels_agrees():

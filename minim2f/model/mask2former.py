@@ -68,10 +68,10 @@ class Mask2Former(nn.Module):
         """
         config = self.config
         check("images", images, "B 3 H W")
-        if images.shape[2] % 32 or images.shape[3] % 32:
+        if images.dtype != self.mean.dtype or any(n % 32 or not n for n in images.shape[2:]):
             raise ShapeError(
-                f"images is {tuple(images.shape)}: height and width must be multiples of 32; "
-                "Mask2Former.batch pads pictures of any size"
+                f"images is {tuple(images.shape)}, {images.dtype}: height and width must be "
+                f"multiples of 32, the type {self.mean.dtype}; Mask2Former.batch sees to both"
             )
         features = self.backbone(images)
         pixel_features, pyramid = self.pixel_decoder(features)
