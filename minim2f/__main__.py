@@ -12,10 +12,12 @@ import torch
 
 from . import Mask2Former, load, plots, preset, save, segment, walkthrough
 from .data import open_dataset
+from .data.augment import resize
 from .data.coco import write_coco
 from .data.fetch import FetchError, fetch_coco_mini
 from .data.images import to_image
 from .demo import Memory, demo
+from .inference import input_size
 from .model.config import PRESETS
 from .shapes import ShapeError
 from .training.loop import evaluate, train
@@ -51,7 +53,9 @@ def run_train(args: argparse.Namespace) -> None:
         config = preset(args.preset, num_classes=len(categories), categories=categories)
         model = Mask2Former(config)
     args.out.parent.mkdir(parents=True, exist_ok=True)  # better to fail before than after training
-    train(model.to(args.device), Memory(dataset, dataset.categories), recipe)
+    kinds = dataset.categories
+    small = (resize(s, *input_size(*s.image.shape[1:], model.config), kinds) for s in dataset)
+    train(model.to(args.device), Memory(small, kinds), recipe)
     print(f"wrote {save(model, args.out, half=args.half)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ class Memory(list):
         self.categories = categories
 
 
-def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 600) -> float:
+def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300) -> float:
     """Trains on scenes, scores on unseen ones, then memorises a few real pictures; writes demo.png.
 
     Args:
@@ -73,7 +74,10 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 600
 def learn(dataset: Dataset, recipe: TrainConfig) -> Mask2Former:
     """A tiny model for this data set, trained from random weights."""
     torch.manual_seed(recipe.seed)
-    config = preset("tiny", num_classes=len(dataset.categories), categories=dataset.categories)
+    categories, short_side = dataset.categories, min(dataset[0].image.shape[1:])
+    config = preset(
+        "tiny", num_classes=len(categories), categories=categories, short_side=short_side
+    )
     model = Mask2Former(config)
     train(model, dataset, recipe)
     return model
@@ -87,8 +91,8 @@ def real_pictures(count: int) -> Memory | None:
         print(f"no real pictures this time: {error}")
         return None
     photos = open_dataset(folder, "train")
-    chosen = [photos[i] for i in range(count)]
-    small = [resize(s, 128, 160, photos.categories) for s in chosen]
+    clear = (sample for sample in photos if 3 <= len(sample.labels) <= 10)
+    small = [resize(s, 128, 160, photos.categories) for s in islice(clear, count)]
     return Memory(small, photos.categories)
 
 

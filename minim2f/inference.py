@@ -125,6 +125,12 @@ def panoptic(
     return ids, segments
 
 
+def input_size(height: int, width: int, config: Config) -> tuple[int, int]:
+    """The height and width at which a model of this config looks at a picture."""
+    scale = min(config.short_side / min(height, width), config.long_side / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
 @torch.inference_mode()
 def predict(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
     """Runs a model on one picture.
@@ -141,9 +147,7 @@ def predict(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
         Class logits (N, K+1) and mask logits (N, H, W).
     """
     height, width = image.shape[1:]
-    short, long = model.config.short_side, model.config.long_side
-    scale = min(short / min(height, width), long / max(height, width))
-    size = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
+    size = input_size(height, width, model.config)
     picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.BILINEAR)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
     training = model.training

@@ -65,7 +65,7 @@ ADMITTED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in C lets 20 bytes claim all of the memory
     def find_class(self, module: str, name: str) -> object:
         known = module.replace("numpy._core.", "numpy.core."), name  # numpy 2 moved them
         if known not in ADMITTED:

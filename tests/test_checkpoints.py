@@ -225,6 +225,12 @@ def test_every_row_speaks_of_one_layer(ours, official):
         assert not digits or digits[0] == digits[1], row[:2]
 
 
+def test_levels_of_the_fpn_count_from_one():
+    for ours, official, _ in keys.ROWS:
+        if level := re.match(r"pixel_decoder\.(?:lateral|output)\.res(\d)", ours):
+            assert f"_{int(level[1]) - 1}" in official
+
+
 def test_queries_keys_and_values_are_stacked_in_this_order():
     base = "model.transformer_module.decoder.layers.0.self_attn."
     tensors = {
@@ -523,6 +529,13 @@ def test_harmless_arrays_of_every_kind_are_read(tmp_path, protocol):
 def test_a_pickle_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(ValueError, match=r"a.pkl(: 'a' is a str| holds no dictionary of weights)"):
+        minim2f.load(tmp_path / "a.pkl")
+
+
+def test_a_few_bytes_cannot_claim_the_memory(tmp_path):
+    put_far_away = b"\x80\x04}r\xff\xff\xff\x7f."  # remember a dict under number 2 147 483 647
+    (tmp_path / "a.pkl").write_bytes(put_far_away)
+    with pytest.raises(ValueError, match="a.pkl holds no dictionary of weights"):
         minim2f.load(tmp_path / "a.pkl")
 
 
