@@ -10,9 +10,6 @@ ifneq ($(MIRROR),)
 export MINIM2F_MIRROR := $(MIRROR)
 endif
 
-# Threads that wait for work sleep instead of spinning: other programs then cost a run little.
-export OMP_WAIT_POLICY := passive
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test lab data notebooks student lecture clean
 
