@@ -46,12 +46,10 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
     scenes = open_dataset("scenes", "train", length=3000)
     unseen = open_dataset("scenes", "val", length=UNSEEN)
     print(f"drawing {len(scenes)} training scenes")
+    drawn = Memory(scenes, scenes.categories)
     begin = time.perf_counter()
-    recipe = dataclasses.replace(TINY, steps=steps)
-    model = learn(Memory(scenes, scenes.categories), recipe)
-    print(
-        f"trained {recipe.steps} steps in {time.perf_counter() - begin:.0f} s, from random weights"
-    )
+    model = learn(drawn, dataclasses.replace(TINY, steps=steps))
+    print(f"trained {steps} steps in {time.perf_counter() - begin:.0f} s, from random weights")
     scores = evaluate(model, unseen, progress=True)
     rows = [row(model, unseen[i]) for i in range(PICTURES)]
     categories = {c["id"]: c for c in unseen.categories}
