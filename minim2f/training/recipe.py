@@ -58,7 +58,7 @@ class TrainConfig:
 # From random weights on small pictures: every part learns at one and the same, higher rate; a short
 # run wants a warm-up and a smooth fall; clipping at 0.01 was made for a pretrained backbone.
 TINY = TrainConfig(
-    steps=1700,
+    steps=1500,
     batch_size=8,
     learning_rate=8e-4,
     backbone_multiplier=1.0,
