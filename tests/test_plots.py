@@ -51,8 +51,9 @@ def pixels(ax) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def no_open_figures():
+    before = plt.get_fignums()
     yield
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
 
 
 # ------------------------------------------------------------------------- colours
