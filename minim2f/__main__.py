@@ -1,27 +1,37 @@
-"""The command line: minim2f demo | data | train | eval | predict | walkthrough."""
+"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from . import Mask2Former, load, plots, preset, save, segment, walkthrough
-from .data import open_dataset
-from .data.augment import resize
+from .data import Dataset, open_dataset
+from .data.augment import drop_empty, resize
+from .data.check import check
 from .data.coco import write_coco
 from .data.fetch import FetchError, fetch_coco_mini
 from .data.images import to_image
-from .demo import Memory, demo
+from .data.memory import Memory
+from .demo import demo
 from .inference import input_size
-from .model.config import PRESETS
+from .model.config import PRESETS, Config
+from .report import report
 from .shapes import ShapeError
-from .training.loop import evaluate, train
-from .training.recipe import TINY
+from .training import processes
+from .training.evaluation import evaluate
+from .training.loop import Stopped, train
+from .training.recipe import SEMANTIC, TINY, TrainConfig
+from .training.run import arguments_of
+
+TASKS = ["panoptic", "instance", "semantic"]
 
 
 def run_demo(args: argparse.Namespace) -> None:
@@ -29,45 +39,124 @@ def run_demo(args: argparse.Namespace) -> None:
     demo(args.out, args.steps)
 
 
-def run_data(args: argparse.Namespace) -> None:
-    """Fetches coco-mini, or writes scenes as COCO files."""
-    if args.action == "fetch":
-        fetch_coco_mini(args.folder, args.mirror, args.instances)
-    else:
-        scenes = open_dataset("scenes", args.split, length=args.length)
-        print(f"wrote {write_coco(scenes, args.folder or Path('out/scenes'))}")
+def run_fetch(args: argparse.Namespace) -> None:
+    """Fetches coco-mini."""
+    fetch_coco_mini(args.folder, args.mirror, args.instances)
+
+
+def run_scenes(args: argparse.Namespace) -> None:
+    """Writes scenes as COCO files."""
+    scenes = open_dataset("scenes", args.split, length=args.length)
+    print(f"wrote {write_coco(scenes, args.folder)}")
+
+
+def run_check(args: argparse.Namespace) -> None:
+    """Looks for faults in a data set, before anybody trains on it."""
+    faults = check(args.path)
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
+    print(f"{args.path}: {len(open_dataset(args.path, None))} pictures, no fault found")
 
 
 def run_train(args: argparse.Namespace) -> None:
-    """Trains a model from random weights, or from `--init`, and saves it."""
-    options = {"length": args.length} if args.data == "scenes" else {}
-    dataset = open_dataset(args.data, "train", **options)
-    recipe = dataclasses.replace(
-        TINY, steps=args.steps, batch_size=args.batch_size, learning_rate=args.lr, seed=args.seed
-    )
-    torch.manual_seed(args.seed)
+    """Trains a model from random weights, or from `--init`; `--resume` goes on with a run."""
+    resume = args.resume
+    if resume:
+        args = argparse.Namespace(**arguments_of(resume) | {"out": resume})
+    if Path(args.out).suffix:
+        raise ValueError(f"-o {args.out}: this is to be a folder, which gets model.safetensors")
+    with processes.joined(args.device) as device:
+        dataset = _open(args.data, "train", args.length, args.task, scenes=3000)
+        torch.manual_seed(args.seed or 0)
+        model = _model(args, dataset)
+        recipe = _recipe(args, model.config, dataset)
+        unseen = args.eval or (args.data if args.data in ("scenes", "coco-mini") else None)
+        if recipe.jitter == "none":
+            dataset = _small(dataset, model.config)
+        train(
+            model.to(device),
+            dataset,
+            recipe,
+            folder=args.out,
+            resume=bool(resume),
+            unseen=unseen and _open(unseen, "val", None, args.task, scenes=100),
+            details=args.details,
+            note={"command": args.command, "arguments": vars(args) | {"run": None}},
+        )
+        if processes.rank() == 0:
+            file = save(model, args.out, half=args.half)
+            print(f"wrote {file}; `minim2f plot {args.out}` draws how it went")
+
+
+def _open(name: str, split: str, length: int | None, task: str | None, scenes: int) -> Dataset:
+    """The data set, or its first pictures; of scenes as many as are asked for."""
+    options = {"length": length or scenes} if name == "scenes" else {}
+    dataset = open_dataset(name, split, task=task, **options)
+    if length is None or len(dataset) <= length:
+        return dataset
+    return Memory(islice(dataset, length), dataset.categories, dataset.task)
+
+
+def _model(args: argparse.Namespace, dataset: Dataset) -> Mask2Former:
+    """A model for the data set's categories: with random weights, or with another model's."""
+    categories = tuple(dataset.categories)
     if args.init:
-        model = load(args.init)
+        model = load(args.init, categories=categories, num_queries=args.queries)
     else:
-        categories = dataset.categories
-        config = preset(args.preset, num_classes=len(categories), categories=categories)
-        model = Mask2Former(config)
-    args.out.parent.mkdir(parents=True, exist_ok=True)  # better to fail before than after training
-    kinds = dataset.categories
-    small = (resize(s, *input_size(*s.image.shape[1:], model.config), kinds) for s in dataset)
-    train(model.to(args.device), Memory(small, kinds), recipe)
-    print(f"wrote {save(model, args.out, half=args.half)}")
+        changes = {"num_queries": args.queries} if args.queries else {}
+        kinds = {"num_classes": len(categories), "categories": categories}
+        weights = "imagenet" if args.imagenet else None
+        model = Mask2Former(preset(args.preset, **kinds, **changes), weights)
+    if args.short_side:
+        sides = {"short_side": args.short_side, "long_side": 2 * args.short_side}
+        model.config = dataclasses.replace(model.config, **sides)
+    return model
+
+
+def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> TrainConfig:
+    """The published recipe of the task, or tiny's for tiny; the command line has the last word."""
+    if config.backbone == PRESETS["tiny"].backbone:
+        recipe = TINY
+    else:
+        recipe = SEMANTIC if dataset.task == "semantic" else TrainConfig()
+        if args.init:
+            recipe = dataclasses.replace(recipe, steps=TINY.steps)
+        if args.device.startswith("cuda"):
+            recipe = dataclasses.replace(recipe, precision="float16")
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return dataclasses.replace(recipe, **given)
+
+
+def _small(dataset: Dataset, config: Config) -> Memory:
+    """All pictures at the size at which the model sees them, in memory."""
+    small = (drop_empty(resize(s, *input_size(*s.image.shape[1:], config))) for s in dataset)
+    return Memory(small, dataset.categories, dataset.task)
+
+
+def run_plot(args: argparse.Namespace) -> None:
+    """Draws what a training run looked like: losses, metrics, rates, who wins which class."""
+    print(f"wrote {report(args.run_folder)}")
 
 
 def run_eval(args: argparse.Namespace) -> None:
-    """Prints PQ and mIoU of a model on a data set."""
-    options = {"length": args.length} if args.data == "scenes" else {}
-    dataset = open_dataset(args.data, "val", **options)
-    scores = evaluate(load(args.model).to(args.device), dataset, progress=True)
+    """Prints PQ, mIoU and AP of a model on a data set."""
+    with processes.joined(args.device) as device:
+        dataset = _open(args.data, args.split, args.length, args.task, scenes=200)
+        scores = evaluate(load(args.model).to(device), dataset, progress=True)
+    if processes.rank():
+        return
     for group in ("All", "Things", "Stuff"):
-        line = "  ".join(f"{name.upper()} {scores[group][name]:.3f}" for name in ("pq", "sq", "rq"))
-        print(f"{group:7}{line}  ({scores[group]['n']} classes)")
-    print(f"mIoU   {scores['miou']:.3f}")
+        if group in scores:
+            numbers = (f"{name.upper()} {scores[group][name]:.3f}" for name in ("pq", "sq", "rq"))
+            print(f"{group:7}{'  '.join(numbers)}  ({scores[group]['n']} classes)")
+    if "miou" in scores:
+        print(f"mIoU   {scores['miou']:.3f}")
+    if "ap" in scores:
+        names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+        print("  ".join(f"{told:6} {scores['ap'][name]:.3f}" for name, told in names.items()))
 
 
 def run_predict(args: argparse.Namespace) -> None:
@@ -105,26 +194,33 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="minim2f", description="Mask2Former, small and exact.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(function: Callable, name: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+    def command(function: Callable, name: str, among=commands) -> argparse.ArgumentParser:
+        sub = among.add_parser(name, help=function.__doc__, description=function.__doc__)
         sub.set_defaults(run=function)
         return sub
 
     sub = command(run_demo, "demo")
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png")
     sub.add_argument("--steps", type=int, default=TINY.steps, help="training steps on scenes")
-    _data_arguments(command(run_data, "data"))
+    about = "Fetches, writes or checks pictures with their truth."
+    data = commands.add_parser("data", help=about, description=about)
+    _data_actions(command, data.add_subparsers(required=True, metavar="action"))
     _train_arguments(command(run_train, "train"))
 
+    sub = command(run_plot, "plot")
+    sub.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a training run")
+
     sub = command(run_eval, "eval")
-    sub.add_argument("model", help="a saved model, or tiny")
-    sub.add_argument("--data", default="scenes")
-    sub.add_argument("--length", type=int, default=200, help="how many scenes")
+    sub.add_argument("model", help="a saved model, a run's folder, or tiny")
+    sub.add_argument("--data", default="scenes", help="scenes, coco-mini, or your own files")
+    sub.add_argument("--split", choices=["train", "val"], default="val")
+    sub.add_argument("--length", type=int, help="how many scenes, or the first of other pictures")
+    sub.add_argument("--task", choices=TASKS, help="what to measure; all that the data allow")
     sub.add_argument("--device", default="cpu")
 
     sub = command(run_predict, "predict")
     sub.add_argument("picture", type=Path)
-    sub.add_argument("--task", choices=["panoptic", "instance", "semantic"], default="panoptic")
+    sub.add_argument("--task", choices=TASKS, default="panoptic")
     sub.add_argument("--model", default="tiny", help="a saved model, or tiny")
     sub.add_argument("--threshold", type=float, help="leave out what scores lower")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/prediction.png"))
@@ -136,37 +232,57 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _data_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("action", choices=["fetch", "scenes"], help="fetch coco-mini; write scenes")
+def _data_actions(command: Callable, actions: argparse._SubParsersAction) -> None:
+    sub = command(run_fetch, "fetch", actions)
     sub.add_argument("--folder", type=Path, help="where the files go")
-    sub.add_argument("--mirror", help="fetch: folder or URL to take the files from")
-    sub.add_argument(
-        "--instances", action="store_true", help="fetch 123 more, without panoptic truth"
-    )
-    sub.add_argument("--split", choices=["train", "val"], default="train", help="scenes: which")
-    sub.add_argument("--length", type=int, default=20, help="scenes: how many")
+    sub.add_argument("--mirror", help="folder or URL to take the files from")
+    sub.add_argument("--instances", action="store_true", help="123 more, without panoptic truth")
+    sub = command(run_scenes, "scenes", actions)
+    sub.add_argument("--folder", type=Path, default=Path("out/scenes"), help="where the files go")
+    sub.add_argument("--split", choices=["train", "val"], default="train")
+    sub.add_argument("--length", type=int, default=20, help="how many")
+    command(run_check, "check", actions).add_argument("path", help="folder or JSON file")
 
 
 def _train_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--preset", choices=PRESETS, default="tiny")
-    sub.add_argument("--init", help="start from this model instead of random weights")
-    sub.add_argument("--data", default="scenes", help="scenes, coco-mini, or COCO panoptic files")
-    sub.add_argument("--length", type=int, default=3000, help="how many scenes to draw")
-    sub.add_argument("--steps", type=int, default=TINY.steps)
-    sub.add_argument("--batch-size", type=int, default=TINY.batch_size)
-    sub.add_argument("--lr", type=float, default=TINY.learning_rate)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--device", default="cpu")
-    sub.add_argument("--half", action="store_true", help="store float16")
-    sub.add_argument("-o", "--out", type=Path, default=Path("out/model.safetensors"))
+    add = sub.add_argument
+    add("--preset", choices=PRESETS, default="tiny")
+    add("--init", help="start from this model instead of random weights (then 1500 steps)")
+    add("--imagenet", action="store_true", help="start the backbone from torchvision's weights")
+    add(
+        "--data",
+        default="scenes",
+        help="scenes, coco-mini, or your own: COCO panoptic or instance "
+        "files, or a folder of images/ and labels/",
+    )
+    add("--task", choices=TASKS, help="what to learn; the most that the data allow unless given")
+    add("--length", type=int, help="how many scenes (3000), or the first of other pictures")
+    add("--eval", metavar="DATA", help="data to evaluate on; scenes and coco-mini have their own")
+    add("--queries", type=int, help="the preset's unless given")
+    add("--short-side", type=int, help="size at which the model sees pictures; the preset's")
+    add("--device", default="cpu", help="cpu, cuda or mps; several processes through torchrun")
+    add("--half", action="store_true", help="store the model as float16")
+    add("--details", action="store_true", help="tell the first loss prediction by prediction")
+    add("--resume", metavar="RUN", help="go on with this run, with all its own arguments")
+    add("-o", "--out", default="out/run", help="folder for log, checkpoint, pictures and model")
+    numbers = sub.add_argument_group(
+        "recipe", "The published one (TrainConfig), or for tiny its own (TINY), unless given:"
+    )
+    for field in dataclasses.fields(TrainConfig):
+        flag, kind = "--" + field.name.replace("_", "-"), type(field.default)
+        if kind is bool:
+            numbers.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            numbers.add_argument(flag, type=kind, metavar=kind.__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; an expected mistake ends in one sentence and exit code 1."""
     args = _parser().parse_args(arguments)
+    args.command = shlex.join(["minim2f", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         args.run(args)
-    except (FetchError, OSError, ShapeError, ValueError) as error:
+    except (FetchError, OSError, ShapeError, Stopped, ValueError) as error:
         print(f"minim2f: {error}", file=sys.stderr)
         return 1
     return 0

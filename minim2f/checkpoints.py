@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
     if path.suffix != ".safetensors":
         path = path / "model.safetensors"
     tensors = _copies(model.state_dict(), torch.float16 if half else None)
-    with _whole(path) as partial:
+    with whole(path) as partial:
         config = json.dumps(dataclasses.asdict(model.config))
         partial.write_bytes(to_bytes(tensors, metadata={"minim2f.config": config}))
     return path
@@ -76,13 +76,13 @@ def export(model: Mask2Former, path: str | Path, format: str = "official") -> Pa
         path = path if path.suffix == ".pkl" else path / "model.pkl"
         tensors = _copies(keys.to_official(state, model.config), torch.float32)
         content = {"model": {n: t.numpy() for n, t in tensors.items()}, "__author__": "minim2f"}
-        with _whole(path) as partial, open(partial, "wb") as file:
+        with whole(path) as partial, open(partial, "wb") as file:
             pickle.dump(content, file, protocol=4)
         return path
     tensors = _copies(keys.to_huggingface(state, model.config), torch.float32)
-    with _whole(path / "model.safetensors") as partial:
+    with whole(path / "model.safetensors") as partial:
         partial.write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
-    with _whole(path / "config.json") as partial:
+    with whole(path / "config.json") as partial:
         partial.write_text(json.dumps(config_to_json(model.config), indent=2), "utf-8")
     return path
 
@@ -109,12 +109,14 @@ def _copies(tensors: Tensors, dtype: torch.dtype | None) -> Tensors:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; the file gets its own name when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     try:
         yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())  # a power cut must not find the new name before the data
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -124,7 +126,10 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def load(
-    path: str | Path, num_classes: int | None = None, num_queries: int | None = None
+    path: str | Path,
+    num_classes: int | None = None,
+    num_queries: int | None = None,
+    categories: Sequence[dict] = (),
 ) -> Mask2Former:
     """Reads a model, in eval mode and float32.
 
@@ -139,6 +144,8 @@ def load(
         num_classes: if it differs from the file's, the class head is made anew, for this many.
         num_queries: if it differs from the file's, the queries are made anew, this many.
             Both start at random, from torch's global seed, and want training.
+        categories: the classes to have. If their names are not the file's, the class head is made
+            anew, as for another `num_classes`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -151,12 +158,18 @@ def load(
         config, state = _official(file)
     else:
         config, state = _safetensors(file)
-    wanted = {"num_classes": num_classes, "num_queries": num_queries}
+    wanted = {"num_classes": len(categories) or num_classes, "num_queries": num_queries}
     changes = {k: v for k, v in wanted.items() if v not in (None, getattr(config, k))}
+    names = [[category["name"] for category in kinds] for kinds in (categories, config.categories)]
+    if all(names) and names[0] != names[1]:
+        changes["num_classes"] = len(categories)
     if changes:
-        return _with_new_heads(config, state, changes)
-    model = Mask2Former(config)
-    model.load_state_dict(state)
+        model = _with_new_heads(config, state, changes)
+    else:
+        model = Mask2Former(config)
+        model.load_state_dict(state)
+    if categories:
+        model.config = dataclasses.replace(model.config, categories=tuple(categories))
     return model.eval()
 
 

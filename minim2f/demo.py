@@ -11,25 +11,18 @@ from pathlib import Path
 import torch
 
 from . import plots
-from .data import Dataset, Sample, open_dataset
-from .data.augment import resize
+from .data import Dataset, open_dataset
+from .data.augment import drop_empty, resize
 from .data.fetch import FetchError, fetch_coco_mini
-from .inference import segment
+from .data.memory import Memory
 from .model.config import preset
 from .model.mask2former import Mask2Former
-from .training.loop import evaluate, train
+from .training.evaluation import evaluate, row
+from .training.loop import train
 from .training.recipe import TINY, TrainConfig
 
 PICTURES = 4  # of each kind in the final picture
 UNSEEN = 200  # scenes that the result is measured on
-
-
-class Memory(list):
-    """Samples kept in memory, so that an epoch costs no drawing and no decoding."""
-
-    def __init__(self, samples: Dataset | list[Sample], categories: list[dict]) -> None:
-        super().__init__(samples)
-        self.categories = categories
 
 
 def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300) -> float:
@@ -90,20 +83,5 @@ def real_pictures(count: int) -> Memory | None:
         return None
     photos = open_dataset(folder, "train")
     clear = (sample for sample in photos if 3 <= len(sample.labels) <= 10)
-    small = [resize(s, 128, 160, photos.categories) for s in islice(clear, count)]
+    small = [drop_empty(resize(s, 128, 160)) for s in islice(clear, count)]
     return Memory(small, photos.categories)
-
-
-def row(model: Mask2Former, sample: Sample) -> dict:
-    """One picture of the final figure: its truth and the three results."""
-    semantic, instance, panoptic = (
-        segment(model, sample.image, task, score_threshold=0.5 if task == "instance" else None)
-        for task in ("semantic", "instance", "panoptic")
-    )
-    return {
-        "image": sample.image,
-        "truth": (sample.ids, sample.segments),
-        "semantic": (semantic.ids, semantic.segments),
-        "instance": (instance.masks, instance.segments),
-        "panoptic": (panoptic.ids, panoptic.segments),
-    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 import minim2f
 from minim2f.__main__ import main
 from minim2f.data import open_dataset
+from minim2f.data.coco import write_coco
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +69,92 @@ def test_walkthrough_names_a_bad_size(capsys, size):
     assert "minim2f:" in capsys.readouterr().err
 
 
-def test_train_then_evaluate(tmp_path, capsys):
-    out = tmp_path / "new" / "model.safetensors"
-    assert (
-        main(["train", "--steps", "2", "--length", "8", "--batch-size", "2", "-o", str(out)]) == 0
-    )
+def test_train_resume_plot_and_evaluate(tmp_path, capsys):
+    out = tmp_path / "new" / "run"
+    arguments = "--steps 2 --length 4 --batch-size 2 --evaluate-every 9 --seed 5 --details".split()
+    assert main(["train", *arguments, "--eval", str(_scenes(tmp_path)), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"wrote {out / 'model.safetensors'}" in printed
+    before = (out / "log.jsonl").read_text()
+    assert main(["train", "--resume", str(out)]) == 0  # nothing is left to do
+    assert (out / "log.jsonl").read_text().startswith(before)
+    assert main(["plot", str(out)]) == 0 and (out / "report.png").exists()
     assert main(["eval", str(out), "--length", "2"]) == 0
     printed = capsys.readouterr().out
-    assert f"wrote {out}" in printed and "PQ" in printed and "mIoU" in printed
+    assert "PQ" in printed and "mIoU" in printed and "AP50" in printed
+    assert main(["train", *arguments, "-o", str(out)]) == 1
+    assert f"--resume {out}" in capsys.readouterr().err
+
+
+def _scenes(folder, length=2):
+    return write_coco(open_dataset("scenes", "val", length=length), folder / "scenes").parent
+
+
+def test_data_of_one_s_own_fine_tune_the_shipped_model(tmp_path, capsys):
+    """Instance JSON alone: the classes are others than the model's, so its class head is new."""
+    folder = _scenes(tmp_path, 3)
+    document = json.loads((folder / "panoptic.json").read_text())
+    rows = []
+    for picture in document["annotations"]:
+        for segment in picture["segments_info"]:
+            x, y, w, h = segment["bbox"]
+            polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+            row = {k: segment[k] for k in ("category_id", "iscrowd", "area", "bbox")}
+            row |= {"id": len(rows) + 1, "image_id": picture["image_id"]}
+            if not segment["iscrowd"]:
+                rows.append(row | {"segmentation": [polygon]})
+    used = {row["category_id"] for row in rows}
+    categories = [
+        c | {"name": f"my {c['name']}"} for c in document["categories"] if c["id"] in used
+    ]
+    own = {"images": document["images"], "annotations": rows, "categories": categories}
+    (tmp_path / "mine" / "images").mkdir(parents=True)
+    for image in (folder / "images").iterdir():
+        (tmp_path / "mine" / "images" / image.name).write_bytes(image.read_bytes())
+    path = tmp_path / "mine" / "instances.json"
+    path.write_text(json.dumps(own))
+    assert main(["data", "check", str(path)]) == 0
+    assert "3 pictures, no fault" in capsys.readouterr().out
+    out = tmp_path / "run"
+    arguments = ["train", "--data", str(path), "--init", "tiny", "--steps", "2", "-o", str(out)]
+    assert main([*arguments, "--batch-size", "2", "--eval", str(path)]) == 0
+    assert "made anew" in capsys.readouterr().out
+    names = [c["name"] for c in minim2f.load(out).config.categories]
+    assert names == [c["name"] for c in sorted(categories, key=lambda c: c["id"])]
+    assert main(["eval", str(out), "--data", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "AP50" in printed and "PQ" not in printed
+
+
+@pytest.mark.parametrize("jitter", ["none", "shortest-edge", "large-scale"])
+def test_a_folder_of_label_maps_is_trained_on(tmp_path, capsys, jitter):
+    for kind in ("images", "labels"):
+        (tmp_path / "maps" / kind).mkdir(parents=True)
+    for n in range(3):
+        labels = np.zeros((64, 96), np.uint8)
+        labels[20 + n :] = 1
+        labels[:4] = 255
+        picture = np.stack([labels * 200, 255 - labels, labels], -1)
+        Image.fromarray(picture).save(tmp_path / "maps" / "images" / f"{n}.jpg")
+        Image.fromarray(labels).save(tmp_path / "maps" / "labels" / f"{n}.png")
+    (tmp_path / "maps" / "classes.txt").write_text("sky\nground\n")
+    maps, out = str(tmp_path / "maps"), str(tmp_path / "run")
+    assert main(["data", "check", maps]) == 0
+    arguments = ["train", "--data", maps, "--steps", "2", "--batch-size", "2", "-o", out]
+    assert main([*arguments, "--jitter", jitter, "--crop", "64", "--color"]) == 0
+    assert main(["eval", out, "--data", maps]) == 0
+    printed = capsys.readouterr().out
+    assert "mIoU" in printed and "PQ" not in printed and "AP" not in printed
+    assert main(["train", "--data", maps, "--task", "panoptic", "-o", str(tmp_path / "no")]) == 1
+    assert "semantic" in capsys.readouterr().err
+
+
+def test_data_check_lists_the_faults(tmp_path, capsys):
+    folder = _scenes(tmp_path)
+    next((folder / "images").iterdir()).unlink()
+    assert main(["data", "check", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert ".png" in captured.out and "1 fault" in captured.err
 
 
 def test_fetch_from_a_mirror_that_is_not_there(tmp_path, capsys):

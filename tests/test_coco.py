@@ -326,19 +326,24 @@ def test_missing_parts_are_named(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match="no such annotation file"):
         open_coco(tmp_path / "none.json")
     (folder / "panoptic").rename(folder / "elsewhere")
-    with pytest.raises(FileNotFoundError, match="images and PNGs are missing"):
+    with pytest.raises(FileNotFoundError, match="its PNGs are missing"):
         open_coco(folder)
 
 
-@pytest.mark.parametrize("name", ["instances.json", "annotations/instances_val2017.json"])
-def test_instance_files_are_refused_with_the_reason(tmp_path, name):
-    annotation = {"id": 1, "image_id": 7, "category_id": 3, "segmentation": []}
-    document = {"images": [{"id": 7}], "annotations": [annotation], "categories": CATEGORIES}
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text(json.dumps(document))
-    for path in (tmp_path, tmp_path / name):
-        with pytest.raises(ValueError, match="Only COCO panoptic"):
-            open_coco(path, "val")
+def test_panoptic_files_go_before_instance_files_but_for_their_task(folder):
+    annotation = {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [[0, 0, 3, 0, 3, 3]]}
+    images = [{"id": 7, "file_name": "000000000007.png"}]
+    document = {"images": images, "annotations": [annotation], "categories": CATEGORIES}
+    (folder / "instances.json").write_text(json.dumps(document))
+    assert (len(open_coco(folder)), len(open_coco(folder, task="instance"))) == (2, 1)
+    (folder / "panoptic.json").unlink()
+    assert open_coco(folder).task == "instance"
+
+
+def test_instance_annotations_under_a_panoptic_name_are_refused_with_the_reason(folder):
+    edit(folder, lambda document: document.update(annotations=[{"segmentation": []}]))
+    with pytest.raises(ValueError, match="looks like COCO instance JSON"):
+        open_coco(folder)
 
 
 @pytest.mark.parametrize("content", ["{ cut", "[]", '{"images": []}'])

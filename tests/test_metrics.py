@@ -254,6 +254,7 @@ def test_miou_equals_brute_force_on_random_maps() -> None:
     rng = np.random.default_rng(3)
     pictures = [random_picture(rng) for _ in range(30)]
     miou, ids = MeanIoU(CATEGORIES), [category["id"] for category in CATEGORIES]
+    confusion = np.zeros((4, 5), int)  # true class by predicted class, the last one "no class"
     intersection, union, right, labelled = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0), 0, 0
     for arguments in pictures:
         miou.update(*arguments)
@@ -264,10 +265,12 @@ def test_miou_equals_brute_force_on_random_maps() -> None:
             if t == 0:
                 continue
             labelled += 1
+            confusion[ids.index(true_class[t]), [*ids, None].index(pred_class.get(p))] += 1
             right += pred_class.get(p) == true_class[t]
             for i in ids:
                 intersection[i] += pred_class.get(p) == i and true_class[t] == i
                 union[i] += pred_class.get(p) == i or true_class[t] == i
+    assert miou.confusion.tolist() == confusion.tolist() and confusion.all()
     result = miou.compute()
     assert result["per_class"] == pytest.approx({i: intersection[i] / union[i] for i in ids})
     assert result["miou"] == pytest.approx(sum(result["per_class"].values()) / 4)

@@ -25,15 +25,20 @@ MAY_IMPORT = {
     "data": {"shapes", "data"},
     "model": {"shapes", "model"},
     "training": {"shapes", "model", "training"},
-    "training.loop": {"shapes", "model", "training", "data", "inference", "metrics", "checkpoints"},
+    "training.stream": {"model", "training", "data", "inference"},
+    "training.step": {"model", "training", "data"},
+    "training.evaluation": {"model", "training", "data", "inference", "metrics"},
+    "training.run": {"model", "training", "checkpoints"},
+    "training.loop": {"model", "training", "data", "plots"},
     "inference": {"shapes", "data", "model"},
     "checkpoints": {"shapes", "data", "model", "foreign", "keys", "pickles", "published"},
     "foreign": {"model"},
     "keys": {"model"},
     "pickles": set(),
     "published": {"data"},
-    "metrics": {"shapes", "data"},
+    "metrics": {"shapes", "data", "metrics"},
     "plots": {"shapes", "data", "metrics"},
+    "report": {"plots"},
 }
 WINGS = set(MAY_IMPORT)
 MAY_IMPORT |= {

@@ -428,7 +428,7 @@ def test_two_real_pictures_are_learnt(coco_mini):
     from minim2f.demo import Memory
 
     photos = open_dataset(coco_mini, "train")
-    two = Memory([resize(photos[i], 64, 96, photos.categories) for i in (0, 1)], photos.categories)
+    two = Memory([resize(photos[i], 64, 96) for i in (0, 1)], photos.categories)
     torch.manual_seed(0)
     model = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=133))
     recipe = dataclasses.replace(TINY, steps=30, batch_size=2, warmup=5)

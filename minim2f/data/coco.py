@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .images import read_image
+from .document import (
+    CATEGORY,
+    FLAG,
+    LIST,
+    SEGMENT,
+    TEXT,
+    WHOLE,
+    Report,
+    at,
+    attempt,
+    find_folder,
+    find_images,
+    known,
+    looks_like_instances,
+    read_json,
+    read_tables,
+    same_size,
+    sound_rows,
+    stop,
+    unique,
+)
+from .images import read_image, read_png
+from .instances import CocoInstances
 from .sample import Dataset, Sample
+
+PANOPTIC = {
+    "annotations": {"image_id": WHOLE, "file_name": TEXT, "segments_info": LIST},
+    "categories": CATEGORY | {"isthing": FLAG},
+}
 
 
 def rgb_to_id(png: np.ndarray) -> np.ndarray:
@@ -67,33 +93,36 @@ class CocoPanoptic:
 
     Args:
         json_path: the annotation file, for instance `panoptic_val2017.json`.
-        image_folder: holds the images that the JSON file names.
-        panoptic_folder: holds the PNGs that the JSON file names.
+        image_folder: holds the images that the JSON file names; None looks for it, see `open_coco`.
+        panoptic_folder: holds the PNGs that the JSON file names; likewise.
         split: keep only the images whose "split" is this, in a file whose images have that field.
+        report: told of everything that is wrong with the JSON file; rows at fault are left out.
 
     Raises:
-        FileNotFoundError: there is no such JSON file.
+        FileNotFoundError: there is no such JSON file, or its folders were not found.
         ValueError: the file is not COCO panoptic JSON, repeats an id, or has nothing of this split.
     """
+
+    task = "panoptic"
 
     def __init__(
         self,
         json_path: str | os.PathLike,
-        image_folder: str | os.PathLike,
-        panoptic_folder: str | os.PathLike,
+        image_folder: str | os.PathLike | None = None,
+        panoptic_folder: str | os.PathLike | None = None,
         split: str | None = None,
+        report: Report = stop,
     ):
-        self.image_folder, self.panoptic_folder = Path(image_folder), Path(panoptic_folder)
-        document = _read_json(Path(json_path))
-        for key, field in (("categories", "id"), ("images", "id"), ("annotations", "image_id")):
-            _refuse_repeats(f"{json_path}: {field} in {key}", [x[field] for x in document[key]])
-        self.categories = sorted(document["categories"], key=lambda category: category["id"])
-        annotations = {a["image_id"]: a for a in document["annotations"]}
-        images = _of_split(document["images"], split, json_path)
-        bare = [image["id"] for image in images if image["id"] not in annotations]
-        if bare:
-            raise ValueError(f"{json_path}: images {bare[:5]} have no annotation")
-        self._rows = [(image, annotations[image["id"]]) for image in images]
+        path = Path(json_path)
+        images, annotations, self.categories = read_tables(path, PANOPTIC, split, report)
+        annotation_of = {a["image_id"]: a for a in annotations}
+        self._rows = [(i, annotation_of[i["id"]]) for i in images if i["id"] in annotation_of]
+        bare = [image["id"] for image in images if image["id"] not in annotation_of]
+        for k in range(0, len(bare), 5):
+            fault = f"images {bare[k : k + 5]} have no annotation that could be read"
+            report(ValueError(f"{path}: {fault}; add one, or remove them from images"))
+        self.image_folder = image_folder or find_images(path, images)
+        self.panoptic_folder = panoptic_folder or _find_pngs(path, annotations)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -106,115 +135,115 @@ class CocoPanoptic:
             ValueError: they do not fit each other or the JSON file; the message names the file and
                 the ids.
         """
-        image_row, annotation = self._rows[index]
-        name, png = image_row["file_name"], self.panoptic_folder / annotation["file_name"]
-        image, ids = read_image(self.image_folder / name), _read_ids(png)
-        if ids.shape != image.shape[1:]:
-            raise ValueError(
-                f"{png} is {tuple(ids.shape)} (H, W), its image {name} is "
-                f"{tuple(image.shape[1:])}; the PNG must be as large as the image"
+        return self.read(index, stop)
+
+    def read(self, index: int, report: Report) -> Sample | None:
+        """Reads one picture, and tells `report` of every fault; None if it cannot be had."""
+        row, annotation = self._rows[index]
+        name, png = row["file_name"], Path(self.panoptic_folder, annotation["file_name"])
+        report = at(f"image {row['id']}", report)
+        image = attempt(report, read_image, Path(self.image_folder, name))
+        ids = attempt(report, _read_ids, png)
+        if image is not None:
+            same_size(row, image, report)
+        fits = image is not None and ids is not None and ids.shape == image.shape[1:]
+        if image is not None and ids is not None and not fits:
+            report(
+                ValueError(
+                    f"{png} is {tuple(ids.shape)} (H, W), its image {name} is "
+                    f"{tuple(image.shape[1:])}; the PNG must be as large as the image"
+                )
             )
-        segments = [dict(segment) for segment in annotation["segments_info"]]
-        _compare_ids(png, ids, segments)
-        return Sample.from_panoptic(image, ids, segments, self.categories, image_row["id"], name)
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such annotation file")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); was its download interrupted?") from error
-    if not isinstance(document, dict) or {"images", "annotations", "categories"} - set(document):
-        raise ValueError(f"{path} lacks images, annotations or categories: it is not a COCO file")
-    if any("segments_info" not in annotation for annotation in document["annotations"]):
-        raise ValueError(
-            f"{path} has annotations without segments_info: it looks like COCO instance JSON. Only "
-            "COCO panoptic JSON is read so far; a later version is to read instance files too"
-        )
-    return document
-
-
-def _refuse_repeats(what: str, ids: list[int]) -> None:
-    repeated = [id for id, times in Counter(ids).items() if times > 1]
-    if repeated:
-        raise ValueError(f"{what}: {repeated[:5]} occur more than once, and must be unique")
-
-
-def _of_split(images: list[dict], split: str | None, json_path: str | os.PathLike) -> list[dict]:
-    splits = {image["split"] for image in images if "split" in image}
-    if split is None or not splits:
-        return images
-    if split not in splits:
-        raise ValueError(f"{json_path} has no split {split!r}, only {sorted(splits)}")
-    return [image for image in images if image.get("split") == split]
+        place = f"{png}: segments_info in the JSON file"
+        segments = sound_rows(annotation["segments_info"], place, SEGMENT, report)
+        segments = unique(segments, "id", f"{png}: segment ids in the JSON file", report)
+        if ids is not None:
+            _compare_ids(png, ids, segments, report)
+        segments = known(segments, self.categories, f"{png}: segment", report)
+        if not fits:
+            return None
+        segments = [dict(segment) for segment in segments]
+        return Sample.from_panoptic(image, ids, segments, self.categories, row["id"], name)
 
 
 def _read_ids(path: Path) -> Tensor:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: the JSON file names this panoptic PNG, and it is missing")
-    try:
-        with Image.open(path) as png:
-            mode, pixels = png.mode, np.array(png)
-    except Exception as error:  # Pillow reports broken files by half a dozen kinds of error
-        raise ValueError(f"{path} cannot be read as a PNG ({error})") from error
-    if mode != "RGB":
-        raise ValueError(f"{path} is of mode {mode}; a panoptic PNG is RGB: R + 256 G + 65536 B")
-    return torch.from_numpy(rgb_to_id(pixels))
+    hint = "a panoptic PNG is 8-bit RGB: id = R + 256 G + 65536 B"
+    return torch.from_numpy(rgb_to_id(read_png(path, ("8-bit RGB",), hint)))
 
 
-def _compare_ids(png: Path, ids: Tensor, segments: list[dict]) -> None:
-    stated = [segment["id"] for segment in segments]
-    _refuse_repeats(f"{png}: segment ids in the JSON file", stated)
-    drawn = set(ids.unique().tolist()) - {0}
-    if undrawn := sorted(set(stated) - drawn):
-        raise ValueError(f"{png}: the JSON file has segments {undrawn[:5]}, the PNG has no such id")
-    if unstated := sorted(drawn - set(stated)):
-        raise ValueError(f"{png}: the PNG has ids {unstated[:5]}, the JSON file has no such id")
+def _compare_ids(png: Path, ids: Tensor, segments: list[dict], report: Report) -> None:
+    stated, drawn = {segment["id"] for segment in segments}, set(ids.unique().tolist()) - {0}
+    if undrawn := sorted(stated - drawn):
+        fault = f"the JSON file has segments {_some(undrawn)}, the PNG has no such id"
+        report(ValueError(f"{png}: {fault}; remove them there, or draw them (0 is void)"))
+    if unstated := sorted(drawn - stated):
+        fault = f"the PNG has ids {_some(unstated)}, the JSON file has no such id"
+        report(ValueError(f"{png}: {fault}; add them to its segments_info, or paint them 0, void"))
 
 
-def open_coco(path: str | os.PathLike, split: str | None = None) -> CocoPanoptic:
-    """Finds the three parts of a COCO panoptic data set, and opens it.
+def _some(ids: list[int]) -> str:
+    return f"{ids[:20]}" + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
+
+
+def _find_pngs(json_path: Path, annotations: list[dict]) -> Path:
+    folders = [json_path.parent / "panoptic", json_path.with_suffix(""), json_path.parent]
+    return find_folder(json_path, "PNGs", folders, annotations)
+
+
+def open_coco(
+    path: str | os.PathLike,
+    split: str | None = None,
+    task: str | None = None,
+    report: Report = stop,
+) -> CocoPanoptic | CocoInstances:
+    """Finds the parts of a COCO data set, panoptic or instance, and opens it.
 
     Args:
         path: one of
-            - a folder with `panoptic.json`, `images/` and `panoptic/`, as `write_coco` makes it;
+            - a folder with `panoptic.json`, `images/` and `panoptic/`, as `write_coco` makes it, or
+              with `instances.json` and `images/`;
             - COCO's own folder: `annotations/panoptic_val2017.json`, its PNGs in
-              `annotations/panoptic_val2017/`, and `val2017/` (likewise `train2017`);
-            - the JSON file of either.
+              `annotations/panoptic_val2017/`, and `val2017/` (likewise `train2017`), or
+              `annotations/instances_val2017.json` and `val2017/`;
+            - the JSON file of any of them; the images may lie beside it, too.
         split: "train" or "val": chooses the JSON file in COCO's own folder, and the images whose
             "split" field says so elsewhere; None takes every image.
+        task: where there are panoptic and instance files, "instance" prefers the latter.
+        report: told of everything that is wrong with the JSON file, see `CocoPanoptic`.
 
     Raises:
         FileNotFoundError: a part is missing; the message says what was looked for.
-        ValueError: the JSON file cannot be used, see `CocoPanoptic`.
+        ValueError: the JSON file cannot be used, see `CocoPanoptic` and `CocoInstances`.
     """
-    json_path = _find_json(Path(path), split)
-    name = json_path.stem.removeprefix("panoptic_")
-    layouts = [
-        (json_path.parent / "images", json_path.parent / "panoptic"),
-        (json_path.parent.parent / name, json_path.with_suffix("")),
-    ]
-    for images, panoptic in layouts:
-        if images.is_dir() and panoptic.is_dir():
-            return CocoPanoptic(json_path, images, panoptic, split)
-    _read_json(json_path)  # of an instance file, say that first
-    wanted = " or ".join(f"{images} with {panoptic}" for images, panoptic in layouts)
-    raise FileNotFoundError(f"{json_path}: its images and PNGs are missing, looked for {wanted}")
+    files = coco_files(path, split, task)
+    if not files:
+        names = " nor ".join(_names(split, task))
+        raise FileNotFoundError(f"{path}: no COCO data here: neither {names} (split {split!r})")
+    if _holds_instances(files[0]):
+        return CocoInstances(files[0], split=split, report=report)
+    return CocoPanoptic(files[0], split=split, report=report)
 
 
-def _find_json(path: Path, split: str | None) -> Path:
+def coco_files(
+    path: str | os.PathLike, split: str | None = None, task: str | None = None
+) -> list[Path]:
+    """The COCO annotation files of a folder, the best first; a JSON file is its own list."""
+    path = Path(path)
     if path.suffix == ".json":
-        return path
-    names = ["panoptic.json", f"annotations/panoptic_{split}2017.json"]
-    names += ["instances.json", f"annotations/instances_{split}2017.json"]  # found to be refused
-    for name in names:
-        if (path / name).is_file():
-            return path / name
-    raise FileNotFoundError(
-        f"{path}: no COCO panoptic data here: neither {names[0]} nor {names[1]} (split {split!r})"
-    )
+        return [path]
+    return [path / name for name in _names(split, task) if (path / name).is_file()]
+
+
+def _names(split: str | None, task: str | None) -> list[str]:
+    kinds = ("instances", "panoptic") if task == "instance" else ("panoptic", "instances")
+    return [name for k in kinds for name in (f"{k}.json", f"annotations/{k}_{split}2017.json")]
+
+
+def _holds_instances(path: Path) -> bool:
+    """By its name, as COCO's files are large; of any other name, by what is in it."""
+    if path.name.startswith(("panoptic", "instances")):
+        return path.name.startswith("instances")
+    return looks_like_instances(read_json(path)["annotations"])
 
 
 def write_coco(dataset: Dataset, folder: str | os.PathLike) -> Path:

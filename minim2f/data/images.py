@@ -41,6 +41,40 @@ def read_image(path: str | os.PathLike, *, exif: bool = False) -> Tensor:
         ) from error
 
 
+def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
+    """Reads a PNG that stores numbers, not colours: the numbers as they are in the file.
+
+    Pillow cuts 16-bit colours to 8 bits and stretches 4-bit grey, and says of neither; so
+    the file's own header is asked what it holds.
+
+    Args:
+        path: the file.
+        kinds: those that will do, of "8-bit grey", "8-bit RGB", "8-bit palette", ...
+        hint: for messages: what this PNG must be.
+
+    Returns:
+        (H, W) or (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no PNG, or one of another kind.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such PNG")
+    try:
+        with path.open("rb") as file, Image.open(file, formats=["PNG"]) as png:
+            mode, pixels = png.mode, np.array(png)
+            file.seek(24)  # in the first chunk, after width and height
+            depth, colour = file.read(2)
+    except Exception as error:  # Pillow reports broken files by half a dozen kinds of error
+        raise ValueError(f"{path} cannot be read as a PNG ({error})") from error
+    names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+    kind = f"{depth}-bit {names[colour]}"
+    if kind not in kinds:
+        raise ValueError(f"{path} is of mode {mode}, {kind}; {hint}")
+    return pixels
+
+
 def to_image(
     source: str | os.PathLike | Image.Image | np.ndarray | Tensor, *, exif: bool = False
 ) -> Tensor:

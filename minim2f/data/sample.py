@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from pycocotools import mask as rle
 from torch import Tensor
 
 
@@ -69,11 +71,35 @@ class Sample:
         masks = ids[None] == wanted[:, None, None]
         return cls(image, labels, masks, ids, segments, image_id, file_name)
 
+    def segment_masks(self) -> Tensor:
+        """The pixels of each entry of `segments`, crowds included.
+
+        Returns:
+            (len(segments), H, W) bool: decoded from the entry's "segmentation" (RLE) if it has
+            one, for then masks may overlap; else where `ids` has its id.
+        """
+        ids = self.ids.numpy()
+        masks = [
+            rle.decode(segment["segmentation"])
+            if "segmentation" in segment
+            else ids == segment["id"]
+            for segment in self.segments
+        ]
+        return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
+
 
 class Dataset(Protocol):
-    """A sequence of samples that knows its categories (COCO dicts: id, name, isthing)."""
+    """A sequence of samples that knows its categories (COCO dicts: id, name, isthing).
+
+    Attributes:
+        categories: the class index of a sample's label is a position in this list.
+        task: the richest task that the truth allows: "panoptic" (which allows the others too, see
+            `minim2f.data.tasks.as_task`), "instance" or "semantic". Where a sequence of samples
+            does not say, it counts as panoptic.
+    """
 
     categories: list[dict]
+    task: str
 
     def __len__(self) -> int: ...
 

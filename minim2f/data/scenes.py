@@ -256,6 +256,7 @@ class Scenes:
     """
 
     categories = CATEGORIES
+    task = "panoptic"
 
     def __init__(
         self, split: str = "train", length: int | None = None, size: int | tuple[int, int] = 96

@@ -66,20 +66,20 @@ class Mask2Former(nn.Module):
             images: (B, 3, H, W) float, normalised with `mean` and `std`, H and W multiples of 32
                 (else a `ShapeError`); `batch` makes it from pictures.
         """
-        config = self.config
         check("images", images, "B 3 H W")
         if images.dtype != self.mean.dtype or any(n % 32 or not n for n in images.shape[2:]):
             raise ShapeError(
                 f"images is {tuple(images.shape)}, {images.dtype}: height and width must be "
                 f"multiples of 32, the type {self.mean.dtype}; Mask2Former.batch sees to both"
             )
-        features = self.backbone(images)
-        pixel_features, pyramid = self.pixel_decoder(features)
+        features = {name: f.to(images.dtype) for name, f in self.backbone(images).items()}
+        with torch.autocast(images.device.type, enabled=False):  # too fine for half precision
+            pixel_features, pyramid = self.pixel_decoder(features)
         *auxiliary, last = self.decoder(pixel_features, pyramid)
-        check("class_logits", last[0], "B N K+1", N=config.num_queries, K=config.num_classes)
-        return Prediction(
-            *last, pixel_features, [Prediction(*pair, pixel_features) for pair in auxiliary]
-        )
+        n, k = self.config.num_queries, self.config.num_classes
+        check("class_logits", last[0], "B N K+1", N=n, K=k)
+        auxiliary = [Prediction(*pair, pixel_features) for pair in auxiliary]
+        return Prediction(*last, pixel_features, auxiliary)
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:
         """Pictures of any sizes as one batch: normalised, then padded with zeros right and below.

@@ -164,7 +164,7 @@ class TransformerDecoder(nn.Module):
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of X, after any layer."""
         z = self.norm(x)
-        return self.class_head(z), self.mask_head(z)
+        return self.class_head(z).to(x.dtype), self.mask_head(z).to(x.dtype)
 
 
 def attention_mask(mask_embeddings: Tensor, small_features: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,20 +15,29 @@ from . import points as P
 from .matching import Target, match
 
 
-def class_loss(class_logits: Tensor, classes: Tensor, eos_coef: float = 0.1) -> Tensor:
+def class_loss(
+    class_logits: Tensor,
+    classes: Tensor,
+    eos_coef: float = 0.1,
+    weight_sum: float | None = None,
+) -> Tensor:
     """Cross entropy over all queries, with "no object" counted less.
 
     Args:
         class_logits: (..., K+1).
         classes: (...) int64; K for queries that answer for nothing.
         eos_coef: weight of class K; all others weigh 1.
+        weight_sum: what the sum is divided by; the sum of these queries' weights unless given.
 
     Returns:
         The weighted mean: divided by the sum of weights, not by the number of queries.
     """
     weight = class_logits.new_ones(class_logits.shape[-1])
     weight[-1] = eos_coef
-    return F.cross_entropy(class_logits.flatten(0, -2), classes.flatten(), weight)
+    logits, classes = class_logits.flatten(0, -2), classes.flatten()
+    if weight_sum is None:
+        return F.cross_entropy(logits, classes, weight)
+    return F.cross_entropy(logits, classes, weight, reduction="sum") / weight_sum
 
 
 def mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: float) -> Tensor:
@@ -52,6 +62,29 @@ def dice_loss(mask_logits: Tensor, masks: Tensor, num_masks: float) -> Tensor:
     return dice.sum() / num_masks
 
 
+def divisors(targets: Sequence[Target], config: Config) -> tuple[float, float]:
+    """What the losses of a batch are divided by.
+
+    Returns:
+        The number of segments, `num_masks`; and the sum of the queries' weights in the class loss,
+        which is known before the matching: as many queries answer as there are segments for them.
+    """
+    segments = [len(target.labels) for target in targets]
+    matched = sum(min(config.num_queries, count) for count in segments)
+    unmatched = len(segments) * config.num_queries - matched
+    return float(sum(segments)), matched + config.eos_coef * unmatched
+
+
+def expected_loss(config: Config) -> float:
+    """What the loss is near before anything was learnt: every class as likely, masks at random.
+
+    Each prediction then has a cross entropy of ln(K + 1), a BCE near 0.7 and a dice loss near 0.95.
+    """
+    one = config.class_weight * math.log(config.num_classes + 1)
+    one += config.mask_weight * 0.7 + config.dice_weight * 0.95
+    return one * (config.num_layers + 1 if config.deep_supervision else 1)
+
+
 class Criterion:
     """All loss terms of a prediction and its auxiliaries (paper 3.3; official `SetCriterion`).
 
@@ -68,6 +101,7 @@ class Criterion:
         targets: Sequence[Target],
         generator: torch.Generator | None = None,
         num_masks: float | None = None,
+        weight_sum: float | None = None,
     ) -> dict[str, Tensor]:
         """Matches each of the 3L + 1 predictions anew and scores it.
 
@@ -77,7 +111,10 @@ class Criterion:
                 no mask, padding and void among them, count as "outside" for every mask.
             generator: of the random points.
             num_masks: what mask losses are divided by; the number of segments (at least 1) unless
-                given (several processes average theirs).
+                given.
+            weight_sum: what class losses are divided by, see `class_loss`. Who splits a batch, in
+                processes or in time, gives the mean `divisors` of all parts: then the parts' mean
+                loss is that of the whole batch.
 
         Returns:
             Weighted terms `loss_ce`, `loss_mask`, `loss_dice` of the last prediction, the same with
@@ -87,12 +124,15 @@ class Criterion:
             raise ValueError(
                 f"{len(targets)} targets for a batch of {len(prediction.class_logits)} pictures"
             )
-        if num_masks is None:
-            num_masks = max(1, sum(len(target.labels) for target in targets))
-        terms = self._terms(prediction, targets, num_masks, generator)
+        own = divisors(targets, self.config)
+        by = (
+            max(1.0, own[0]) if num_masks is None else num_masks,
+            own[1] if weight_sum is None else weight_sum,
+        )
+        terms = self._terms(prediction, targets, by, generator)
         if self.config.deep_supervision:
             for layer, auxiliary in enumerate(prediction.auxiliary):
-                extra = self._terms(auxiliary, targets, num_masks, generator)
+                extra = self._terms(auxiliary, targets, by, generator)
                 terms |= {f"{name}_{layer}": value for name, value in extra.items()}
         return terms
 
@@ -100,10 +140,10 @@ class Criterion:
         self,
         prediction: Prediction,
         targets: Sequence[Target],
-        num_masks: float,
+        by: tuple[float, float],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        config = self.config
+        config, (num_masks, weight_sum) = self.config, by
         pairs = match(prediction, targets, config, generator)
         classes = torch.full_like(
             prediction.class_logits[..., 0], config.num_classes, dtype=torch.long
@@ -111,7 +151,7 @@ class Criterion:
         for b, (queries, segments) in enumerate(pairs):
             classes[b, queries.to(classes.device)] = targets[b].labels[segments]
         logits, masks = self._matched_points(prediction, targets, pairs, generator)
-        ce = class_loss(prediction.class_logits, classes, config.eos_coef)
+        ce = class_loss(prediction.class_logits, classes, config.eos_coef, weight_sum)
         return {
             "loss_ce": config.class_weight * ce,
             "loss_mask": config.mask_weight * mask_loss(logits, masks, num_masks),

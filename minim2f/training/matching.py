@@ -16,6 +16,10 @@ from ..shapes import check, scope
 from . import points as P
 
 
+class NotFinite(ValueError):
+    """A number that training rests on is NaN or infinite."""
+
+
 class Target(Protocol):
     """The truth of one picture: labels (G,) int64 and masks (G, H, W), padded as the batch is."""
 
@@ -86,11 +90,12 @@ def matching_cost(
         check("mask logits", mask_logits, "N P")
         check("labels", labels, "G")
         check("masks", masks, "G P")
-    return (
-        config.class_weight * -class_logits.softmax(-1)[:, labels]
-        + config.mask_weight * pairwise_bce(mask_logits, masks)
-        + config.dice_weight * pairwise_dice(mask_logits, masks)
-    )
+    with torch.autocast(mask_logits.device.type, enabled=False):
+        return (
+            config.class_weight * -class_logits.softmax(-1)[:, labels]
+            + config.mask_weight * pairwise_bce(mask_logits, masks)
+            + config.dice_weight * pairwise_dice(mask_logits, masks)
+        )
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,11 +108,11 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
         Query indices and segment indices, both (min(N, G),) int64, on the CPU; queries ascend.
 
     Raises:
-        ValueError: a cost that is NaN or infinite.
+        NotFinite: a cost that is NaN or infinite; a ValueError.
     """
     if not cost.isfinite().all():
         n, g = (~cost.isfinite()).nonzero()[0].tolist()
-        raise ValueError(
+        raise NotFinite(
             f"the cost of query {n} for segment {g} is {cost[n, g].item()}: the model's logits are "
             "not finite any more; lower the learning rate, or look for the first step that broke"
         )

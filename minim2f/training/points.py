@@ -15,8 +15,9 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
         points: (B, P, 2), x and y in [0, 1]; (0, 0) is the outer corner of the first pixel.
 
     Returns:
-        (B, C, P).
+        (B, C, P), float32 for maps of less precision: half a float cannot tell pixels apart.
     """
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     grid = 2 * points[:, :, None].to(maps.dtype) - 1
     return F.grid_sample(maps, grid, align_corners=False).squeeze(3)
 

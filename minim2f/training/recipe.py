@@ -1,4 +1,4 @@
-"""How a model is trained: optimiser groups, schedule, and all numbers in one dataclass."""
+"""How a model is trained: all numbers in one dataclass, and the optimiser's parameter groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ class TrainConfig:
 
     Attributes:
         steps: optimiser steps; 368,750 are 50 epochs of COCO in batches of 16.
-        batch_size: pictures a step.
+        batch_size: pictures a step, of all processes together.
+        accumulate: a step's pictures pass in this many parts, one after the other: slower, less
+            memory, the same gradient.
         learning_rate: of AdamW.
         weight_decay: of AdamW; norms and embeddings have none.
         backbone_multiplier: the backbone learns at this fraction of the rate.
@@ -22,28 +24,58 @@ class TrainConfig:
         warmup: steps over which the rate grows from nearly 0.
         schedule: "step" divides the rate by 10 at 0.889 and 0.963 of the run; "poly" lets it fall
             as (1 - t/T)^0.9.
+        jitter: "large-scale": a size of 0.1 to 2 times `crop`, then a square of `crop` pixels cut
+            out or padded; "shortest-edge": the same with 0.5 to 2 times for the shortest edge;
+            "none": pictures at the size at which the model sees them later.
+        crop: side of the square, in pixels.
+        color: jitter brightness, contrast, saturation and hue, as for semantic data sets.
         flip: probability of a horizontal flip.
-        seed: of the order of pictures, the flips and the points of the losses.
+        precision: "float32"; or "bfloat16" or "float16" for what autocast deems safe. The published
+            runs used float16, which needs a GPU to be fast.
+        seed: of the order of pictures, their changes, the points of the losses and dropout.
+        workers: processes that prepare pictures; results do not depend on it.
+        save_every: steps between two checkpoints, where a run has a folder.
+        evaluate_every: steps between two evaluations, where there are pictures for it.
     """
 
     steps: int = 368_750
     batch_size: int = 16
+    accumulate: int = 1
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     backbone_multiplier: float = 0.1
     clip_norm: float = 0.01
     warmup: int = 0
     schedule: str = "step"
+    jitter: str = "large-scale"
+    crop: int = 1024
+    color: bool = False
     flip: float = 0.5
+    precision: str = "float32"
     seed: int = 0
+    workers: int = 0
+    save_every: int = 5000
+    evaluate_every: int = 5000
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
+        for name in ("steps", "batch_size", "accumulate", "crop", "save_every", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.batch_size % self.accumulate:
             raise ValueError(
-                f"steps = {self.steps} and batch_size = {self.batch_size} must be >= 1"
+                f"batch_size = {self.batch_size} cannot be cut into accumulate = "
+                f"{self.accumulate} equal parts"
             )
-        if self.schedule not in ("step", "poly"):
-            raise ValueError(f"schedule is {self.schedule!r}; there are 'step' and 'poly'")
+        choices = {
+            "schedule": ("step", "poly"),
+            "jitter": ("large-scale", "shortest-edge", "none"),
+            "precision": ("float32", "bfloat16", "float16"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; there are {', '.join(map(repr, known))}"
+                )
 
     def rate(self, step: int) -> float:
         """The learning rate's factor at a step (0 is the first one)."""
@@ -55,16 +87,21 @@ class TrainConfig:
         return factor * min(1.0, (step + 1) / (self.warmup + 1))
 
 
-# From random weights on small pictures: every part learns at one and the same, higher rate; a short
-# run wants a warm-up and a smooth fall; clipping at 0.01 was made for a pretrained backbone.
+# The published recipe of a semantic data set, ADE20K.
+SEMANTIC = TrainConfig(steps=160_000, schedule="poly", jitter="shortest-edge", crop=512, color=True)
+
+# How `tiny` deviates from the published recipe, and why.
 TINY = TrainConfig(
-    steps=1500,
-    batch_size=8,
-    learning_rate=8e-4,
-    backbone_multiplier=1.0,
-    clip_norm=1.0,
-    warmup=50,
-    schedule="poly",
+    steps=1500,  # minutes on a laptop
+    batch_size=8,  # more steps in these minutes
+    learning_rate=8e-4,  # from random weights, a small network learns faster at a higher rate;
+    backbone_multiplier=1.0,  # its backbone too, which has nothing yet that is worth keeping
+    clip_norm=1.0,  # 0.01 was made for a pretrained backbone
+    warmup=50,  # Adam's first estimates are poor, and the rate is high
+    schedule="poly",  # a short run wants a smooth fall
+    jitter="none",  # drawn scenes come in all sizes already
+    save_every=250,  # half a minute's work is the most that a kill can cost
+    evaluate_every=500,
 )
 
 

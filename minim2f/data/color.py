@@ -1,0 +1,59 @@
+"""Other colours for the same picture: SSD's colour jitter, as the semantic data sets use it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import adjust_hue
+
+
+def jitter(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Changes brightness, contrast, saturation and hue, each with probability 1/2.
+
+    The formulas are those of SSD (arXiv 1512.02325) and of detectron2's ColorAugSSDTransform.
+    torchvision's functions called brightness, contrast and saturation compute other things; its
+    hue is the same.
+
+    Args:
+        image: (3, H, W) uint8, RGB.
+        generator: of all draws, on the CPU.
+
+    Returns:
+        (3, H, W) uint8; the input stays as it was.
+    """
+    steps = [_saturation, _hue]
+    steps.insert(0 if _coin(generator) else 2, _contrast)
+    colours = image / 255
+    for step in [_brightness, *steps]:
+        if _coin(generator):
+            colours = step(colours, generator).clamp(0, 1)
+    return (colours * 255).round().to(torch.uint8)
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def _coin(generator: torch.Generator) -> bool:
+    return _uniform(0, 1, generator) < 0.5
+
+
+def _brightness(image: Tensor, generator: torch.Generator) -> Tensor:
+    return image + _uniform(-32, 32, generator) / 255
+
+
+def _contrast(image: Tensor, generator: torch.Generator) -> Tensor:
+    return image * _uniform(0.5, 1.5, generator)
+
+
+def _saturation(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Multiplies HSV's S by 0.5 ... 1.5, up to 1 at most; H and V stay."""
+    value = image.amax(0)
+    spread = value - image.amin(0)  # S = spread / value
+    most = value / spread.clamp(min=1e-6)
+    return value - (value - image) * most.clamp(max=_uniform(0.5, 1.5, generator))
+
+
+def _hue(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Turns HSV's H by up to 18 of OpenCV's 180 steps, 36 degrees, either way."""
+    return adjust_hue(image, _uniform(-0.1, 0.1, generator))

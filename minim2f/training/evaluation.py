@@ -1,0 +1,100 @@
+"""How good is the model by now? Numbers over a data set, and a few pictures to look at."""
+
+from __future__ import annotations
+
+import torch
+from tqdm import tqdm
+
+from ..data.sample import Dataset, Sample
+from ..inference import predict, read
+from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
+from ..model.mask2former import Mask2Former
+from . import processes
+
+
+def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> dict:
+    """Segments every picture of a data set and scores the results, in all processes together.
+
+    Args:
+        model: its classes are the data set's categories.
+        dataset: its task says what is measured: "panoptic" has all three metrics, "instance" AP,
+            "semantic" mIoU.
+        progress: show a bar.
+
+    Returns:
+        What `PanopticQuality.compute` returns; "miou" from `MeanIoU`; "ap" from
+        `AveragePrecision`, where there are things; all as fractions. "wins": (query, class, times)
+        for each query that was sure of a class, "no object" aside, in some pictures.
+    """
+    metrics = _metrics(dataset)
+    wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
+    cuts = [len(dataset) * n // processes.count() for n in range(processes.count() + 1)]
+    mine = range(*cuts[processes.rank() :][:2])
+    for index in tqdm(mine, desc="evaluating", disable=not progress or processes.rank() > 0):
+        sample = dataset[index]
+        logits = predict(model, sample.image)
+        for task, metric in metrics.items():
+            result = read(*logits, model.config, task)
+            if task == "instance":
+                truth = (sample.segment_masks(), sample.segments)
+                metric.update(result.masks, result.segments, *truth)
+            else:
+                metric.update(result.ids, result.segments, sample.ids, sample.segments)
+        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+    for task in metrics:
+        metrics[task], *others = processes.gather(metrics[task])
+        for other in others:
+            metrics[task].merge(other)
+    wins = sum(processes.gather(wins))[:, :-1]
+    times = [(q, k, wins[q, k].item()) for q, k in wins.nonzero().tolist()]
+    return _scores(metrics) | {"wins": times}
+
+
+def _metrics(dataset: Dataset) -> dict:
+    task, categories = getattr(dataset, "task", "panoptic"), dataset.categories
+    metrics: dict = {}
+    if task == "panoptic":
+        metrics["panoptic"] = PanopticQuality(categories)
+    if task != "instance":
+        metrics["semantic"] = MeanIoU(categories)
+    if task != "semantic" and any(category.get("isthing", 1) for category in categories):
+        metrics["instance"] = AveragePrecision(categories)
+    return metrics
+
+
+def _scores(metrics: dict) -> dict:
+    scores = metrics["panoptic"].compute() if "panoptic" in metrics else {}
+    if "semantic" in metrics:
+        scores["miou"] = metrics["semantic"].compute()["miou"]
+    if "instance" in metrics:
+        scores["ap"] = metrics["instance"].compute()
+    return scores
+
+
+def summary(scores: dict) -> dict[str, float]:
+    """The main numbers of what `evaluate` returns, each with a short name."""
+    short = {}
+    for name, group in (("pq", "All"), ("pq_things", "Things"), ("pq_stuff", "Stuff")):
+        if group in scores:
+            short[name] = scores[group]["pq"]
+    if "miou" in scores:
+        short["miou"] = scores["miou"]
+    if "ap" in scores:
+        short["ap"] = scores["ap"]["ap"]
+    return short
+
+
+def row(model: Mask2Former, sample: Sample) -> dict:
+    """One picture with its truth and the three results, as `plots.compare` draws them."""
+    logits = predict(model, sample.image)
+    semantic, instance, panoptic = (
+        read(*logits, model.config, task, 0.5 if task == "instance" else None)
+        for task in ("semantic", "instance", "panoptic")
+    )
+    return {
+        "image": sample.image,
+        "truth": (sample.ids, sample.segments),
+        "semantic": (semantic.ids, semantic.segments),
+        "instance": (instance.masks, instance.segments),
+        "panoptic": (panoptic.ids, panoptic.segments),
+    }

@@ -1,0 +1,79 @@
+"""One process or several: who am I, and what do the others have? (torchrun, torch.distributed)"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Joins the processes that torchrun started, and leaves them in the end; alone, does nothing.
+
+    Args:
+        device: "cpu", "cuda" or "mps"; of several GPUs each process gets its own.
+
+    Yields:
+        The device of this process.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here; --device cpu always works")
+    if device.startswith("mps") and not torch.backends.mps.is_available():
+        raise ValueError("there is no MPS device here; --device cpu always works")
+    if "RANK" not in os.environ:
+        yield torch.device(device)
+        return
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        if device == "cuda":
+            device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(device)
+        yield torch.device(device)
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process; 0 writes files and talks."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def average(values: Sequence[float], device: torch.device) -> list[float]:
+    """The mean of each value over all processes."""
+    if count() == 1:
+        return list(values)
+    mean = torch.tensor(values, dtype=torch.float32, device=device)  # MPS and others lack float64
+    dist.all_reduce(mean)
+    return (mean / count()).tolist()
+
+
+def gather(mine: object) -> list:
+    """What every process has, in order of their numbers; known to each of them afterwards."""
+    everyone = [None] * count()
+    if count() == 1:
+        return [mine]
+    dist.all_gather_object(everyone, mine)
+    return everyone
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """The model, or around it DistributedDataParallel, which averages gradients."""
+    if count() == 1:
+        return model
+    device = next(model.parameters()).device
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[device] if device.type == "cuda" else None
+    )
