@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import torch
 
-from . import Mask2Former, load, plots, preset, save, segment, walkthrough
-from .data import Dataset, open_dataset
-from .data.augment import drop_empty, resize
+from . import Mask2Former, load, plots, preset, segment, walkthrough
+from .data import open_dataset
 from .data.check import check
 from .data.coco import write_coco
 from .data.fetch import FetchError, fetch_coco_mini
 from .data.images import to_image
-from .data.memory import Memory
 from .demo import demo
-from .inference import input_size
-from .model.config import PRESETS, Config
+from .fit import TASKS, add_arguments, open_data, run_train
+from .model.config import PRESETS
 from .report import report
 from .shapes import ShapeError
 from .training import processes
 from .training.evaluation import evaluate
-from .training.loop import Stopped, train
-from .training.recipe import SEMANTIC, TINY, TrainConfig
-from .training.run import arguments_of
-
-TASKS = ["panoptic", "instance", "semantic"]
+from .training.loop import Stopped
+from .training.recipe import TINY
 
 
 def run_demo(args: argparse.Namespace) -> None:
@@ -60,82 +53,6 @@ def run_check(args: argparse.Namespace) -> None:
     print(f"{args.path}: {len(open_dataset(args.path, None))} pictures, no fault found")
 
 
-def run_train(args: argparse.Namespace) -> None:
-    """Trains a model from random weights, or from `--init`; `--resume` goes on with a run."""
-    resume = args.resume
-    if resume:
-        args = argparse.Namespace(**arguments_of(resume) | {"out": resume})
-    if Path(args.out).suffix:
-        raise ValueError(f"-o {args.out}: this is to be a folder, which gets model.safetensors")
-    with processes.joined(args.device) as device:
-        dataset = _open(args.data, "train", args.length, args.task, scenes=3000)
-        torch.manual_seed(args.seed or 0)
-        model = _model(args, dataset)
-        recipe = _recipe(args, model.config, dataset)
-        unseen = args.eval or (args.data if args.data in ("scenes", "coco-mini") else None)
-        if recipe.jitter == "none":
-            dataset = _small(dataset, model.config)
-        train(
-            model.to(device),
-            dataset,
-            recipe,
-            folder=args.out,
-            resume=bool(resume),
-            unseen=unseen and _open(unseen, "val", None, args.task, scenes=100),
-            details=args.details,
-            note={"command": args.command, "arguments": vars(args) | {"run": None}},
-        )
-        if processes.rank() == 0:
-            file = save(model, args.out, half=args.half)
-            print(f"wrote {file}; `minim2f plot {args.out}` draws how it went")
-
-
-def _open(name: str, split: str, length: int | None, task: str | None, scenes: int) -> Dataset:
-    """The data set, or its first pictures; of scenes as many as are asked for."""
-    options = {"length": length or scenes} if name == "scenes" else {}
-    dataset = open_dataset(name, split, task=task, **options)
-    if length is None or len(dataset) <= length:
-        return dataset
-    return Memory(islice(dataset, length), dataset.categories, dataset.task)
-
-
-def _model(args: argparse.Namespace, dataset: Dataset) -> Mask2Former:
-    """A model for the data set's categories: with random weights, or with another model's."""
-    categories = tuple(dataset.categories)
-    if args.init:
-        model = load(args.init, categories=categories, num_queries=args.queries)
-    else:
-        changes = {"num_queries": args.queries} if args.queries else {}
-        kinds = {"num_classes": len(categories), "categories": categories}
-        weights = "imagenet" if args.imagenet else None
-        model = Mask2Former(preset(args.preset, **kinds, **changes), weights)
-    if args.short_side:
-        sides = {"short_side": args.short_side, "long_side": 2 * args.short_side}
-        model.config = dataclasses.replace(model.config, **sides)
-    return model
-
-
-def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> TrainConfig:
-    """The published recipe of the task, or tiny's for tiny; the command line has the last word."""
-    if config.backbone == PRESETS["tiny"].backbone:
-        recipe = TINY
-    else:
-        recipe = SEMANTIC if dataset.task == "semantic" else TrainConfig()
-        if args.init:
-            recipe = dataclasses.replace(recipe, steps=TINY.steps)
-        if args.device.startswith("cuda"):
-            recipe = dataclasses.replace(recipe, precision="float16")
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return dataclasses.replace(recipe, **given)
-
-
-def _small(dataset: Dataset, config: Config) -> Memory:
-    """All pictures at the size at which the model sees them, in memory."""
-    small = (drop_empty(resize(s, *input_size(*s.image.shape[1:], config))) for s in dataset)
-    return Memory(small, dataset.categories, dataset.task)
-
-
 def run_plot(args: argparse.Namespace) -> None:
     """Draws what a training run looked like: losses, metrics, rates, who wins which class."""
     print(f"wrote {report(args.run_folder)}")
@@ -144,7 +61,7 @@ def run_plot(args: argparse.Namespace) -> None:
 def run_eval(args: argparse.Namespace) -> None:
     """Prints PQ, mIoU and AP of a model on a data set."""
     with processes.joined(args.device) as device:
-        dataset = _open(args.data, args.split, args.length, args.task, scenes=200)
+        dataset = open_data(args.data, args.split, args.length, args.task, scenes=200)
         scores = evaluate(load(args.model).to(device), dataset, progress=True)
     if processes.rank():
         return
@@ -205,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "Fetches, writes or checks pictures with their truth."
     data = commands.add_parser("data", help=about, description=about)
     _data_actions(command, data.add_subparsers(required=True, metavar="action"))
-    _train_arguments(command(run_train, "train"))
+    add_arguments(command(run_train, "train"))
 
     sub = command(run_plot, "plot")
     sub.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a training run")
@@ -242,38 +159,6 @@ def _data_actions(command: Callable, actions: argparse._SubParsersAction) -> Non
     sub.add_argument("--split", choices=["train", "val"], default="train")
     sub.add_argument("--length", type=int, default=20, help="how many")
     command(run_check, "check", actions).add_argument("path", help="folder or JSON file")
-
-
-def _train_arguments(sub: argparse.ArgumentParser) -> None:
-    add = sub.add_argument
-    add("--preset", choices=PRESETS, default="tiny")
-    add("--init", help="start from this model instead of random weights (then 1500 steps)")
-    add("--imagenet", action="store_true", help="start the backbone from torchvision's weights")
-    add(
-        "--data",
-        default="scenes",
-        help="scenes, coco-mini, or your own: COCO panoptic or instance "
-        "files, or a folder of images/ and labels/",
-    )
-    add("--task", choices=TASKS, help="what to learn; the most that the data allow unless given")
-    add("--length", type=int, help="how many scenes (3000), or the first of other pictures")
-    add("--eval", metavar="DATA", help="data to evaluate on; scenes and coco-mini have their own")
-    add("--queries", type=int, help="the preset's unless given")
-    add("--short-side", type=int, help="size at which the model sees pictures; the preset's")
-    add("--device", default="cpu", help="cpu, cuda or mps; several processes through torchrun")
-    add("--half", action="store_true", help="store the model as float16")
-    add("--details", action="store_true", help="tell the first loss prediction by prediction")
-    add("--resume", metavar="RUN", help="go on with this run, with all its own arguments")
-    add("-o", "--out", default="out/run", help="folder for log, checkpoint, pictures and model")
-    numbers = sub.add_argument_group(
-        "recipe", "The published one (TrainConfig), or for tiny its own (TINY), unless given:"
-    )
-    for field in dataclasses.fields(TrainConfig):
-        flag, kind = "--" + field.name.replace("_", "-"), type(field.default)
-        if kind is bool:
-            numbers.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
-        else:
-            numbers.add_argument(flag, type=kind, metavar=kind.__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:

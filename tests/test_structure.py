@@ -45,7 +45,8 @@ MAY_IMPORT |= {
     "": WINGS,
     "demo": WINGS,
     "book": WINGS | {"", "book", "demo"},
-    "__main__": WINGS | {"", "demo"},
+    "fit": WINGS | {""},
+    "__main__": WINGS | {"", "demo", "fit"},
 }
 
 # A path of somebody's machine, as a traceback or a careless default leaves it behind.

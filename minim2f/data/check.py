@@ -56,7 +56,7 @@ def _examine(dataset: Dataset, report: Report) -> None:
         sample = dataset.read(index, report)
         if sample is None or dataset.task != "instance":
             continue
-        for segment, mask in zip(sample.segments, sample.segment_masks(), strict=True):
+        for segment, mask in zip(sample.segments, sample.segment_masks().numpy(), strict=True):
             if not mask.any():
                 place = f"image {sample.image_id}: {sample.file_name}"
                 fault = f"the mask of annotation {segment['annotation_id']} has no pixel"

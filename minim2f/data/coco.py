@@ -162,7 +162,9 @@ class CocoPanoptic:
         segments = known(segments, self.categories, f"{png}: segment", report)
         if not fits:
             return None
-        segments = [dict(segment) for segment in segments]
+        segments = [  # copies, without a mask of their own: the PNG is the truth
+            {key: segment[key] for key in segment if key != "segmentation"} for segment in segments
+        ]
         return Sample.from_panoptic(image, ids, segments, self.categories, row["id"], name)
 
 

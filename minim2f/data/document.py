@@ -124,7 +124,7 @@ def known(rows: list[dict], categories: list[dict], what: str, report: Report) -
             report(
                 ValueError(
                     f"{what} [{row['id']}] has category id [{row['category_id']}], which is not "
-                    f"among the {len(ids)} categories; add it to them, or remove this {what}"
+                    f"among the {len(ids)} categories; add it to them, or remove it"
                 )
             )
     return [row for row in rows if row["category_id"] in ids]

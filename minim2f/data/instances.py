@@ -102,10 +102,8 @@ class CocoInstances:
             same_size(row, image, report)
             size = tuple(image.shape[1:])
         what = f"{row['file_name']}: annotation"
-        sound = []
-        for annotation in known(
-            self._annotations.get(row["id"], []), self.categories, what, report
-        ):
+        annotations, sound = self._annotations.get(row["id"], []), []
+        for annotation in known(annotations, self.categories, what, report):
             if fault := _fault(annotation["segmentation"], size):
                 report(ValueError(f"{what} {annotation['id']}: {fault}"))
             else:

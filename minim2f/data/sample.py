@@ -19,10 +19,11 @@ class Sample:
         image: (3, H, W) uint8, RGB.
         labels: (G,) int64, the class index (0 ... K-1) of each of the G segments.
         masks: (G, H, W) bool, the pixels of each segment.
-        ids: (H, W) int64, the panoptic id of every pixel; 0 is void, a pixel nobody labelled.
+        ids: (H, W) int64, the panoptic id of every pixel; 0 is void, a pixel nobody labelled. Of
+            instance masks that overlap, it shows the smaller one.
         segments: COCO's `segments_info`, a dict (id, category_id, iscrowd, area, bbox) for each
-            id. Crowds are listed here, and absent from `labels` and `masks`: nobody trains on
-            them.
+            id; in instance data also "segmentation", its RLE. Crowds are listed here, and absent
+            from `labels` and `masks`: nobody trains on them.
         image_id: COCO's number of the picture.
         file_name: where the picture came from, for messages.
     """
@@ -79,12 +80,12 @@ class Sample:
             one, for then masks may overlap; else where `ids` has its id.
         """
         ids = self.ids.numpy()
-        masks = [
-            rle.decode(segment["segmentation"])
-            if "segmentation" in segment
-            else ids == segment["id"]
-            for segment in self.segments
-        ]
+
+        def pixels(segment: dict) -> np.ndarray:
+            code = segment.get("segmentation")
+            return ids == segment["id"] if code is None else rle.decode(code)
+
+        masks = [pixels(segment) for segment in self.segments]
         return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
 
 
