@@ -11,7 +11,7 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data notebooks student lecture clean
+.PHONY: help demo test lab data bench notebooks student lecture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ lab: .venv/stamp ## open the notebooks in JupyterLab
 
 data: .venv/stamp ## fetch coco-mini, the small set of real pictures (MIRROR=folder or URL)
 	$(RUN) -m minim2f data fetch $(if $(MIRROR),--mirror "$(MIRROR)")
+
+bench: .venv/stamp ## time and memory beside Hugging Face Transformers, a quarter of an hour or two
+	$(RUN) -m minim2f bench
 
 notebooks: .venv/stamp ## build every .ipynb from its .py, with outputs
 	$(RUN) -m minim2f.book.build

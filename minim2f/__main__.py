@@ -1,4 +1,4 @@
-"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough."""
+"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough | bench."""
 
 from __future__ import annotations
 
@@ -107,6 +107,16 @@ def run_walkthrough(args: argparse.Namespace) -> None:
     print(walkthrough(model, torch.zeros(1, 3, height, width)))
 
 
+def run_bench(args: argparse.Namespace) -> None:
+    """Measures time and memory beside Hugging Face Transformers, at equal outputs."""
+    from .bench import report as tables  # only who asks for it needs transformers
+    from .bench.run import bench
+
+    results = bench(args.out, tuple(args.names), args.device, args.rounds, args.quick)
+    print(tables.table(results))
+    print(f"wrote {args.out}/bench.json, bench.md and bench.png")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="minim2f", description="Mask2Former, small and exact.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -146,6 +156,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", choices=PRESETS, default="r50")
     sub.add_argument("--pixel-decoder", choices=["msdeform", "fpn"], help="the preset's, or this")
     sub.add_argument("--size", default="800x1024", help="height x width, multiples of 32")
+
+    sub = command(run_bench, "bench")
+    sub.add_argument("names", nargs="*", default=["r50", "swin_t"], help="r50, swin_t or both")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda")
+    sub.add_argument("--rounds", type=int, default=7, help="pairs of each measurement")
+    sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
+    sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
     return parser
 
 
@@ -167,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     args.command = shlex.join(["minim2f", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         args.run(args)
-    except (FetchError, OSError, ShapeError, Stopped, ValueError) as error:
+    except (FetchError, ImportError, OSError, ShapeError, Stopped, ValueError) as error:
         print(f"minim2f: {error}", file=sys.stderr)
         return 1
     return 0

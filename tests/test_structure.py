@@ -45,8 +45,9 @@ MAY_IMPORT |= {
     "": WINGS,
     "demo": WINGS,
     "book": WINGS | {"", "book", "demo"},
+    "bench": WINGS | {"bench"},
     "fit": WINGS | {""},
-    "__main__": WINGS | {"", "demo", "fit"},
+    "__main__": WINGS | {"", "bench", "demo", "fit"},
 }
 
 # A path of somebody's machine, as a traceback or a careless default leaves it behind.

@@ -101,7 +101,7 @@ TINY = TrainConfig(
     schedule="poly",  # a short run wants a smooth fall
     jitter="none",  # drawn scenes come in all sizes already
     save_every=250,  # half a minute's work is the most that a kill can cost
-    evaluate_every=500,
+    evaluate_every=500,  # and a short run is looked at more often
 )
 
 

@@ -1,0 +1,1 @@
+"""`minim2f bench`: ours beside Transformers' Mask2Former, same weights, same machine, in turn."""

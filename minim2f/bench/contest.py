@@ -1,0 +1,131 @@
+"""The two that are compared, with the same weights, and the work that both have to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..keys import from_huggingface
+from ..model.config import preset
+from ..model.mask2former import Mask2Former
+from ..training.losses import Criterion
+from ..training.stream import Truth
+
+CLASSES = 133
+SIDES = ("theirs", "ours")
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+SWIN_T = {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7}
+
+
+def make_theirs(name: str, num_queries: int = 100) -> nn.Module:
+    """Transformers' Mask2Former with random weights, batch norm and sampling points stirred.
+
+    Args:
+        name: "r50" or "swin_t".
+        num_queries: N.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the benchmark compares with Hugging Face Transformers, which is not installed: "
+            'pip install -e ".[test]"'
+        ) from error
+    backbone = {
+        "r50": lambda: transformers.ResNetConfig(layer_type="bottleneck", out_features=STAGES),
+        "swin_t": lambda: transformers.SwinConfig(
+            image_size=224, drop_path_rate=0.3, out_features=STAGES, **SWIN_T
+        ),
+    }[name]()
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone, num_labels=CLASSES, num_queries=num_queries
+    )
+    torch.manual_seed(0)
+    theirs = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+    with torch.no_grad():
+        for key, buffer in theirs.named_buffers():
+            if "running_mean" in key:
+                buffer.normal_(0, 0.1)
+            if "running_var" in key:
+                buffer.uniform_(0.8, 1.5)
+        for key, parameter in theirs.named_parameters():
+            if "sampling_offsets" in key or "attention_weights" in key:
+                parameter += 0.01 * torch.randn_like(parameter)
+    return theirs
+
+
+def make_ours(name: str, theirs: nn.Module | None = None, num_queries: int = 100) -> Mask2Former:
+    """Our model, with their weights if they are given."""
+    torch.manual_seed(0)
+    ours = Mask2Former(preset(name, num_queries=num_queries)).eval()
+    if theirs is not None:
+        ours.load_state_dict(from_huggingface(theirs.state_dict(), ours.config))
+    return ours
+
+
+def pictures(batch: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Noise, (batch, 3, height, width): what the pixels show makes no difference to the time."""
+    noise = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+    return noise.to(device)
+
+
+def discs(batch: int, size: int, objects: int, device: torch.device | str = "cpu") -> list[Truth]:
+    """A truth of some discs for every picture."""
+    generator = torch.Generator().manual_seed(3)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    truth = []
+    for _ in range(batch):
+        cx, cy, r = torch.rand(3, objects, 1, 1, generator=generator) * size
+        masks = (x - cx) ** 2 + (y - cy) ** 2 < (0.05 * size + 0.2 * r) ** 2
+        labels = torch.randint(0, CLASSES, (objects,), generator=generator)
+        truth.append(Truth(labels.to(device), masks.to(device)))
+    return truth
+
+
+@torch.no_grad()
+def forward(side: str, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Class logits (B, N, K+1) and mask logits (B, N, H/4, W/4)."""
+    out: Any = model(images)
+    if side == "ours":
+        return out.class_logits, out.mask_logits
+    return out.class_queries_logits, out.masks_queries_logits
+
+
+def step(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> Tensor:
+    """Forward, ten matchings, losses, backward; the optimiser is PyTorch's for both."""
+    model.zero_grad()
+    if side == "ours":
+        loss = sum(Criterion(model.config)(model(images), truth).values())
+    else:
+        labels, masks = [t.labels for t in truth], [t.masks.float() for t in truth]
+        loss = model(images, class_labels=labels, mask_labels=masks).loss
+    loss.backward()
+    return loss.detach()
+
+
+def difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, as a fraction of the largest value."""
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def check_equal(name: str, models: dict[str, nn.Module], images: Tensor) -> float:
+    """Nobody is faster by computing something else.
+
+    Returns:
+        The largest relative difference of class and mask logits.
+
+    Raises:
+        ValueError: it is above 1e-4.
+    """
+    theirs, ours = (forward(side, models[side], images) for side in SIDES)
+    worst = max(difference(a, b) for a, b in zip(ours, theirs))
+    if not worst < 1e-4:
+        raise ValueError(
+            f"{name}: outputs differ by {worst:.1e}, so their times cannot be compared"
+        )
+    return worst
