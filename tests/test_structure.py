@@ -23,7 +23,8 @@ TOP_SETTINGS = {".gitignore", "Makefile", "environment.yml", "jupytext.toml", "p
 MAY_IMPORT = {
     "shapes": set(),
     "data": {"shapes", "data"},
-    "model": {"shapes", "model"},
+    "reads": set(),
+    "model": {"shapes", "reads", "model"},
     "training": {"shapes", "model", "training"},
     "training.stream": {"model", "training", "data", "inference"},
     "training.step": {"model", "training", "data"},

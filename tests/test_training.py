@@ -48,6 +48,16 @@ def test_sample_reads_pixel_centres_exactly_and_half_way_points_as_means():
     torch.testing.assert_close(P.sample(maps, at)[0, 0], torch.tensor([1, 2, 3, 2.5, 1.5]))
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_wide_maps_are_read_alike_by_both_ways(kind):
+    maps = torch.randn(3, 40, 7, 9).to(kind)
+    at = torch.rand(3, 200, 2) * 1.4 - 0.2  # some points lie outside
+    at[:, :4] = torch.tensor([[0, 0], [1, 1], [0, 1], [0.5, 1e-7]])
+    wide = P.sample_wide(maps, at).mT
+    assert wide.dtype == torch.promote_types(kind, torch.float32)
+    torch.testing.assert_close(wide, P.sample(maps, at), rtol=1e-5, atol=1e-5)
+
+
 def test_outside_is_zero_so_the_very_corner_is_a_quarter():
     maps = torch.ones(1, 1, 2, 2)
     assert P.sample(maps, torch.zeros(1, 1, 2)).item() == pytest.approx(0.25)

@@ -146,7 +146,7 @@ def match(
     for b, target in enumerate(targets):
         features = prediction.pixel_features[b : b + 1]
         points = loss_points(features, config, generator)
-        logits = prediction.mask_embeddings[b] @ P.sample(features, points)[0]
+        logits = prediction.mask_embeddings[b] @ P.sample_wide(features, points)[0].T
         masks = P.sample(target.masks[None].to(logits.dtype), points)[0]
         cost = matching_cost(prediction.class_logits[b], logits, target.labels, masks, config)
         pairs.append(assign(cost))
