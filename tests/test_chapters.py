@@ -13,5 +13,5 @@ CHAPTERS = [pytest.param(chapter, id=chapter.script.stem) for chapter in chapter
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter(chapter: Chapter, rule) -> None:
-    assert chapter.notebook.exists(), f"build it: python -m minim2f.book.build {chapter.number:02d}"
+    assert chapter.notebook.exists(), f"build it: python -m minim2f.book.build {chapter.number}"
     assert list(rule(chapter)) == []

@@ -55,15 +55,15 @@ def test_backbone_is_torchvisions_with_the_same_weights():
     import torchvision
 
     torch.manual_seed(0)
-    ours = ResNet("resnet50", frozen_norm=False).eval()
-    theirs = torchvision.models.resnet50(weights=None).eval()
+    ours = ResNet("resnet50", frozen_norm=False).double().eval()
+    theirs = torchvision.models.resnet50(weights=None).double().eval()
     names = {"stem.0": "conv1", "stem.1": "bn1"} | {f"res{n + 1}": f"layer{n}" for n in range(1, 5)}
     state = {}
     for key, value in ours.state_dict().items():
         ours_prefix = next(name for name in names if key.startswith(name))
         state[names[ours_prefix] + key[len(ours_prefix) :]] = value
     theirs.load_state_dict(state, strict=False)
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, 64, 64).double()
     y = theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x)))))
     torch.testing.assert_close(ours(x)["res2"], y)
     y = theirs.layer4(theirs.layer3(theirs.layer2(y)))

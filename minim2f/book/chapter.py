@@ -35,9 +35,9 @@ class Chapter:
         return self.script.with_suffix(".ipynb")
 
     @property
-    def number(self) -> int:
-        """9 for 09_matching.py."""
-        return int(self.script.name[:2])
+    def number(self) -> str:
+        """As the card has it: "9" for 09_matching.py, "E" for the appendix E_how_fast_and_why.py."""
+        return _as_on_card(self.script.name.partition("_")[0])
 
     @cached_property
     def source(self) -> NotebookNode:
@@ -88,7 +88,7 @@ class Chapter:
         """The code of the folded solutions, by exercise."""
         found, exercise = {}, ""
         for cell in self.part("Exercises"):
-            for title in re.findall(r"^### (\d+\.\d+)", cell.source, re.MULTILINE):
+            for title in re.findall(r"^### (\w+\.\d+)", cell.source, re.MULTILINE):
                 exercise = title
             if "solution" in cell.metadata.get("tags", []):
                 found[exercise] = "\n".join(re.findall(PYTHON, cell.source))
@@ -96,19 +96,25 @@ class Chapter:
 
 
 def chapters(folder: Path = NOTEBOOKS, numbers: list[str] | None = None) -> list[Chapter]:
-    """The chapters of a folder, in order.
+    """The chapters of a folder, in order; the appendices, which have letters, come last.
 
     Raises:
         FileNotFoundError: a number that no chapter has.
     """
-    found = [Chapter(path) for path in sorted(folder.glob("[0-9][0-9]_*.py"))]
+    paths = [*folder.glob("[0-9][0-9]_*.py"), *folder.glob("[A-Z]_*.py")]
+    found = [Chapter(path) for path in sorted(paths)]
     if not numbers:
         return found
-    missing = {int(n) for n in numbers} - {chapter.number for chapter in found}
+    wanted = {_as_on_card(number) for number in numbers}
+    missing = wanted - {chapter.number for chapter in found}
     if missing:
         there = ", ".join(chapter.script.name for chapter in found) or "none"
-        raise FileNotFoundError(f"no chapter {sorted(missing)} in {folder}; there are {there}")
-    return [chapter for chapter in found if chapter.number in {int(n) for n in numbers}]
+        raise FileNotFoundError(f"no chapter [{', '.join(sorted(missing))}] in {folder}; there are {there}")
+    return [chapter for chapter in found if chapter.number in wanted]
+
+
+def _as_on_card(number: str) -> str:
+    return number.lstrip("0").upper() or "0"
 
 
 def prose(text: str) -> str:

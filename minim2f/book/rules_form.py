@@ -13,7 +13,7 @@ from minim2f.book.exercises import chapters as with_exercises
 from minim2f.book.exercises import of_chapter
 
 CARD = re.compile(
-    r"# (?P<number>\d+) · \S.*\n\n\S.*\n\n"
+    r"# (?P<number>\d+|[A-Z]) · \S.*\n\n\S.*\n\n"
     r"\*read \d+ min · run (?P<seconds>\d+) s CPU · exercises \d+ min\*\n\n"
     r"\*\*Needs\*\* .+ · \*\*Library\*\* (?P<library>.+) · \*\*Paper\*\* .+"
 )
@@ -26,7 +26,7 @@ def card(chapter: Chapter) -> Iterator[str]:
     if not found:
         yield f"the first cell is no card; its form is {anatomy.CARD!r}"
         return
-    if int(found["number"]) != chapter.number:
+    if found["number"] != chapter.number:
         yield f"the card says chapter {found['number']}, the file {chapter.number}"
     files = re.findall(r"`(minim2f/[^`]*)`", found["library"])
     if not files or not all((ROOT / file).exists() for file in files):
@@ -63,7 +63,7 @@ def goals(chapter: Chapter) -> Iterator[str]:
     bullets = re.findall(r"^[-*] (.+(?:\n  .+)*)", text, re.MULTILINE)
     if not anatomy.GOALS[0] <= len(bullets) <= anatomy.GOALS[1]:
         yield f"{len(bullets)} goals, {anatomy.GOALS[0]} to {anatomy.GOALS[1]} are wanted"
-    proofs = set(anatomy.PARTS) | set(re.findall(r"^### (\d+\.\d+)", chapter.text, re.MULTILINE))
+    proofs = set(anatomy.PARTS) | set(re.findall(r"^### (\w+\.\d+)", chapter.text, re.MULTILINE))
     for bullet in bullets:
         proof = re.search(r"\(([^()]+)\)\.?$", bullet)
         if not proof or proof[1] not in proofs:
@@ -90,7 +90,7 @@ def exercises(chapter: Chapter) -> Iterator[str]:
     part = chapter.part("Exercises")
     text = "\n\n".join(cell.source for cell in part)
     for exercise in re.split(r"^(?=### )", text, flags=re.MULTILINE)[1:]:
-        title = re.match(r"### (\d+\.\d+) ★{1,3} \S", exercise)
+        title = re.match(r"### (\w+\.\d+) ★{1,3} \S", exercise)
         if not title:
             yield f"{exercise.splitlines()[0]!r} should read ### {chapter.number}.1 ★★ Title"
             continue

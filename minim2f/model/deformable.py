@@ -69,9 +69,12 @@ class DeformableAttention(nn.Module):
         """
         heads, levels, points = self.shape
         values = self.values(memory).unflatten(-1, (heads, -1))
-        offsets = self.offsets(query).unflatten(-1, (heads, levels, points, 2))
-        weights = self.weights(query).unflatten(-1, (heads, levels * points)).softmax(-1)
-        weights = weights.unflatten(-1, (levels, points))
+        # the same numbers over long dimensions: many steps along a short one are slow
+        logits = self.weights(query).unflatten(-1, (heads, levels * points))
+        weights = logits.permute(3, 0, 1, 2).contiguous().softmax(0).permute(1, 2, 3, 0)
         size = torch.tensor(sizes, device=query.device).flip(1)  # offsets are pixels of their level
-        locations = reference[:, None, None, None] + offsets / size[:, None]
+        size = size[:, None].expand(heads, levels, points, 2).flatten()
+        offsets = (self.offsets(query) / size).unflatten(-1, (heads, levels, points, 2))
+        locations = reference[:, None, None, None] + offsets
+        weights = weights.unflatten(-1, (levels, points))
         return self.output(attend(values, sizes, locations, weights).flatten(2))

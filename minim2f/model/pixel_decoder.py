@@ -29,7 +29,9 @@ class ConvNorm(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, kernel: int, relu: bool) -> None:
         conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         kaiming(conv.weight)
-        super().__init__(conv, nn.GroupNorm(32, outputs), nn.ReLU() if relu else nn.Identity())
+        super().__init__(
+            conv, nn.GroupNorm(32, outputs), nn.ReLU(inplace=True) if relu else nn.Identity()
+        )
 
 
 class FPN(nn.Module):
@@ -69,8 +71,9 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = DeformableAttention(channels)
         self.attention_norm, self.ffn_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.ffn = nn.Sequential(nn.Linear(channels, 1024), nn.ReLU(), nn.Linear(1024, channels))
-        for linear in (self.ffn[0], self.ffn[2]):
+        wide, narrow = nn.Linear(channels, 1024), nn.Linear(1024, channels)
+        self.ffn = nn.Sequential(wide, nn.ReLU(inplace=True), narrow)
+        for linear in (wide, narrow):
             nn.init.xavier_uniform_(linear.weight)
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
@@ -109,12 +112,13 @@ class DeformablePixelDecoder(nn.Module):
         reference = torch.cat([pixel_centres(*size, x) for size in sizes])
         for layer in self.layers:
             x = layer(x, position, reference, sizes)
+        levels = zip(x.split([h * w for h, w in sizes], 1), sizes)
         pyramid = [
-            check(f"P{5 - i}", level.mT.unflatten(2, size), f"B C H/{32 >> i} W/{32 >> i}")
-            for i, (level, size) in enumerate(zip(x.split([h * w for h, w in sizes], 1), sizes))
+            check(f"P{5 - i}", level.unflatten(1, size).permute(0, 3, 1, 2), f"B C H/{s} W/{s}")
+            for i, s, (level, size) in zip(range(3), (32, 16, 8), levels)
         ]
         fine = self.lateral(features["res2"])
-        fine = fine + F.interpolate(pyramid[-1], fine.shape[-2:], mode="bilinear")
+        fine += F.interpolate(pyramid[-1], fine.shape[-2:], mode="bilinear")
         return check("F_pixel", self.mask_features(self.output(fine)), "B C H/4 W/4"), pyramid
 
 

@@ -71,7 +71,8 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         wide = nn.Linear(channels, config.ffn_channels)
         narrow = nn.Linear(config.ffn_channels, channels)
-        self.ffn = nn.Sequential(wide, nn.ReLU(), nn.Dropout(config.dropout), narrow)
+        relu = nn.ReLU(inplace=True)
+        self.ffn = nn.Sequential(wide, relu, nn.Dropout(config.dropout), narrow)
         self.cross_norm, self.self_norm, self.ffn_norm = (nn.LayerNorm(channels) for _ in range(3))
         for parameter in self.parameters():
             if parameter.dim() > 1:

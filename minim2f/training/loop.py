@@ -24,9 +24,9 @@ from .losses import expected_loss
 from .recipe import TrainConfig
 from .run import Run
 from .step import Trainer
-from .stream import collate, stream
+from .stream import Truth, collate, stream
 
-__all__ = ["Stopped", "collate", "evaluate", "train"]
+__all__ = ["Stopped", "Truth", "collate", "evaluate", "train"]
 REMEMBERED = 10_000  # steps in the history; a long run's is in its log
 DRAWN = 4  # pictures at each evaluation
 SHOWN = ("loss", "loss_ce", "loss_mask", "loss_dice")  # in the bar

@@ -1,11 +1,13 @@
-"""The exercises of the book: `chNN.py` holds a list EXERCISES for chapter NN."""
+"""The exercises of the book: `ch09.py` holds a list EXERCISES for chapter 9, `chE.py` for E."""
 
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 
 import torch
 
@@ -46,15 +48,21 @@ def integer(generator: torch.Generator, low: int, high: int) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
-def chapters() -> list[int]:
-    """The numbers of the chapters that have exercises."""
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted(int(name[2:]) for name in names if name.startswith("ch") and name[2:].isdigit())
+def chapters() -> list[str]:
+    """The numbers of the chapters that have exercises, as on their cards: "9", "E"."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = [name[2:] for name in names if re.fullmatch(r"ch(\d\d|[A-Z])", name)]
+    return [name.lstrip("0") or "0" for name in found]
 
 
-def of_chapter(number: int) -> list[Exercise]:
+def module(number: str) -> ModuleType:
+    """The module of one chapter's exercises."""
+    return import_module(f"{__name__}.ch{number.zfill(2) if number.isdigit() else number}")
+
+
+def of_chapter(number: str) -> list[Exercise]:
     """All exercises of one chapter, in order."""
-    return list(import_module(f"{__name__}.ch{number:02d}").EXERCISES)
+    return list(module(number).EXERCISES)
 
 
 def find(exercise_id: str) -> Exercise:
@@ -64,7 +72,7 @@ def find(exercise_id: str) -> Exercise:
         KeyError: there is none of that id; the message lists those there are.
     """
     chapter = exercise_id.partition(".")[0]
-    known = [int(chapter)] if chapter.isdigit() and int(chapter) in chapters() else chapters()
+    known = [chapter] if chapter in chapters() else chapters()
     there = {exercise.id: exercise for number in known for exercise in of_chapter(number)}
     if exercise_id not in there:
         raise KeyError(f"no exercise {exercise_id!r}; there are {', '.join(there) or 'none yet'}")
