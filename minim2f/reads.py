@@ -33,15 +33,24 @@ def read(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Te
     Returns:
         (B, Q, M, D).
     """
-    batch, _, heads, depth = values.shape
+    return _Reads.apply(values, sizes, locations, weights)
+
+
+def _lay(values: Tensor, sizes: Sizes) -> Tensor:
+    """The sheet (B, height, width, M D)."""
     width = max(w for _, w in sizes) + 2 * BORDER
     maps = values.flatten(2).split([h * w for h, w in sizes], dim=1)
     maps = [pixels.unflatten(1, size) for pixels, size in zip(maps, sizes)]
     edges = [(0, 0, BORDER, width - BORDER - m.shape[2], BORDER, BORDER) for m in maps]
-    sheet = torch.cat([F.pad(m, edge) for m, edge in zip(maps, edges)], dim=1)
-    table = sheet.reshape(-1, depth)  # row ((b height + y) width + x) M + m
-    out = _Reads.apply(table, locations, weights, sizes, width)
-    return out.view(batch, -1, heads, depth)
+    return torch.cat([F.pad(m, edge) for m, edge in zip(maps, edges)], dim=1)
+
+
+def _lift(sheet: Tensor, sizes: Sizes) -> Tensor:
+    """The maps back from the sheet, without their borders: (B, S, M D)."""
+    strips = sheet.split([h + 2 * BORDER for h, _ in sizes], dim=1)
+    ends = [(BORDER + h, BORDER + w) for h, w in sizes]
+    maps = [strip[:, BORDER:h, BORDER:w] for strip, (h, w) in zip(strips, ends)]
+    return torch.cat([m.flatten(1, 2) for m in maps], dim=1)
 
 
 def _place(locations: Tensor, sizes: Sizes, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,36 +88,40 @@ def _corners(
 
 
 class _Reads(torch.autograd.Function):
-    """Keeps only its arguments: to make rows and shares anew is cheaper than to store them."""
+    """Keeps its arguments alone: sheet, rows and shares are cheaper to make anew than to store."""
 
     @staticmethod
-    def forward(ctx, table: Tensor, locations: Tensor, weights: Tensor, sizes: Sizes, width: int):
-        ctx.save_for_backward(table, locations, weights)
-        ctx.sizes, ctx.width = sizes, width
-        rows, right, low = _place(locations, sizes, width)
-        out = table.new_zeros(len(rows), table.shape[1])
-        for step, share in _corners(weights, right, low, locations.shape[2], width):
+    def forward(ctx, values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor):
+        ctx.save_for_backward(values, locations, weights)
+        ctx.sizes = sizes
+        batch, _, heads, depth = values.shape
+        sheet = _lay(values, sizes)
+        table = sheet.view(-1, depth)  # row ((b height + y) width + x) M + m
+        rows, right, low = _place(locations, sizes, sheet.shape[2])
+        out = table.new_zeros(len(rows), depth)
+        for step, share in _corners(weights, right, low, heads, sheet.shape[2]):
             out += F.embedding_bag(rows, table[step:], per_sample_weights=share, mode="sum")
-        return out
+        return out.view(batch, -1, heads, depth)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        table, locations, weights = ctx.saved_tensors
-        rows, right, low = _place(locations, ctx.sizes, ctx.width)
+        values, locations, weights = ctx.saved_tensors
+        sheet, heads = _lay(values, ctx.sizes), values.shape[2]
+        table, grad = sheet.view(-1, values.shape[3]), grad.reshape(-1, values.shape[3])
+        rows, right, low = _place(locations, ctx.sizes, sheet.shape[2])
         # sorted, all reads of a row lie side by side: its gradient is a sum of rows of `grad`
-        row, read = rows.flatten().sort()
-        bag = read // rows.shape[1]
+        row, place = rows.flatten().sort()
+        bag = place // rows.shape[1]
         ends = F.pad(row.bincount(minlength=len(table)).cumsum(0), (1, 0))
-        grad_table, products, grad = torch.zeros_like(table), [], grad.contiguous()
-        for step, share in _corners(weights, right, low, locations.shape[2], ctx.width):
-            share = share.flatten().index_select(0, read)
+        grad_table, products = torch.zeros_like(table), []
+        for step, share in _corners(weights, right, low, heads, sheet.shape[2]):
             grad_table[step:] += F.embedding_bag(
                 bag,
                 grad,
                 ends[: len(table) - step + 1],
                 mode="sum",
-                per_sample_weights=share,
+                per_sample_weights=share.flatten().index_select(0, place),
                 include_last_offset=True,
             )
             products.append(_row_products(grad, table[step:], rows))
@@ -116,8 +129,9 @@ class _Reads(torch.autograd.Function):
         upper, lower = torch.lerp(a, b, right), torch.lerp(c, d, right)
         along = torch.stack([w * torch.lerp(b - a, d - c, low), w * (lower - upper)], -1)
         size = torch.tensor(ctx.sizes, device=w.device).flip(1)[:, None]
+        grad_values = _lift(grad_table.view_as(sheet), ctx.sizes).view_as(values)
         grad_weights = torch.lerp(upper, lower, low).view_as(weights)
-        return grad_table, along.view_as(locations) * size, grad_weights, None, None
+        return grad_values, None, along.view_as(locations) * size, grad_weights
 
 
 def _row_products(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def test_one_decoder_layer_agrees(models):
     memory, position = torch.randn(2, 24, 256), torch.randn(1, 24, 256)
     allowed = torch.rand(2, 100, 24) > 0.5
     allowed[..., 0] = True
-    level = Level(memory, position, None, "24")
+    level = Level(memory, memory + position, None, "24")
     with torch.no_grad():
         mine = ours(x, e, level, allowed, 3)
         hers = theirs(  # batch second; three levels are handed over, index 2 is used

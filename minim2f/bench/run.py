@@ -57,7 +57,7 @@ def bench(
     }
     for name in names:
         models = _both(name, where)
-        results["equal"][name] = contest.check_equal(name, models, pictures(1, 256, 256, where))
+        results["equal"][name] = contest.check_equal(name, models, pictures(1, 128, 128, where))
         _times(results, name, models, where, rounds, quick)
         if not quick:
             models["ours"].train(), models["theirs"].train()

@@ -109,7 +109,8 @@ def chapters(folder: Path = NOTEBOOKS, numbers: list[str] | None = None) -> list
     missing = wanted - {chapter.number for chapter in found}
     if missing:
         there = ", ".join(chapter.script.name for chapter in found) or "none"
-        raise FileNotFoundError(f"no chapter [{', '.join(sorted(missing))}] in {folder}; there are {there}")
+        named = ", ".join(sorted(missing))
+        raise FileNotFoundError(f"no chapter [{named}] in {folder}; there are {there}")
     return [chapter for chapter in found if chapter.number in wanted]
 
 

@@ -54,7 +54,7 @@ class Level(NamedTuple):
     """One pyramid level as the layers read it; S = h w, its pixels in rows."""
 
     memory: Tensor  # (B, S, C)
-    position: Tensor  # (1, S, C), the sine embedding
+    keys: Tensor  # the same, with the sine embedding: keys know where they are, values do not
     pixel_features: Tensor  # (B, C, S), F_pixel resized to this level
     size: str  # S in symbols, for the shape checks
 
@@ -91,8 +91,8 @@ class DecoderLayer(nn.Module):
         """
 
         def look(x: Tensor) -> Tensor:
-            keys = level.memory + level.position  # keys know where they are, values do not
-            seen = self.cross_attention(x + e, keys, level.memory, allowed, layer, level.size)
+            keys, values = level.keys, level.memory
+            seen = self.cross_attention(x + e, keys, values, allowed, layer, level.size)
             return check(f"A_{layer}", self.cross_norm(x + self.dropout(seen)), "B N C")
 
         def talk(x: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ class TransformerDecoder(nn.Module):
         # Resizing is linear and so is the product E' F: resize F once, and every layer multiplies
         # the small map. The official code draws N masks at 1/4 and resizes those, ten times.
         small = F.interpolate(pixel_features.detach(), features.shape[-2:], mode="bilinear")
-        return Level(memory, position, small.flatten(2), f"H/{scale}*W/{scale}")
+        return Level(memory, memory + position, small.flatten(2), f"H/{scale}*W/{scale}")
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of X, after any layer."""
