@@ -16,7 +16,14 @@ from minim2f.data import Sample
 from minim2f.training import points as P
 from minim2f.training.loop import collate, train
 from minim2f.training.losses import Criterion, class_loss, dice_loss, mask_loss
-from minim2f.training.matching import assign, match, matching_cost, pairwise_bce, pairwise_dice
+from minim2f.training.matching import (
+    assign,
+    mask_logits_at,
+    match,
+    matching_cost,
+    pairwise_bce,
+    pairwise_dice,
+)
 from minim2f.training.recipe import TINY, TrainConfig, optimizer
 
 CONFIG = minim2f.preset("tiny", num_classes=3, num_queries=5, num_points=64)
@@ -189,6 +196,14 @@ def test_matching_on_points_of_the_product_is_sampling_the_drawn_masks():
             matching_cost(out.class_logits[b], logits, t.labels, masks).detach()
         )
         assert torch.equal(ours[b][0], queries) and torch.equal(ours[b][1], segments)
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_sampling_first_and_drawing_first_give_the_same_logits(count):
+    embeddings, features, at = torch.randn(7, 16), torch.randn(1, 16, 8, 9), torch.rand(1, count, 2)
+    drawn = torch.einsum("nc,bchw->bnhw", embeddings, features)
+    ours = mask_logits_at(embeddings, features, at)
+    torch.testing.assert_close(ours, P.sample(drawn, at)[0], rtol=1e-4, atol=1e-5)
 
 
 # ---- criterion -------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        """As the card has it: "9" for 09_matching.py, "E" for the appendix E_how_fast_and_why.py."""
+        """As on the card: "9" for 09_matching.py, "E" for the appendix E_how_fast_and_why.py."""
         return _as_on_card(self.script.name.partition("_")[0])
 
     @cached_property

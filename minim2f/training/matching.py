@@ -129,8 +129,7 @@ def match(
 ) -> list[tuple[Tensor, Tensor]]:
     """Assigns queries to segments, picture by picture.
 
-    The points are drawn once a picture and shared by all its queries and segments. Only those
-    points of a mask are computed: sampling is linear, so F_pixel is sampled and then multiplied.
+    The points are drawn once a picture and shared by all its queries and segments.
 
     Args:
         prediction: of a batch of B pictures.
@@ -146,11 +145,31 @@ def match(
     for b, target in enumerate(targets):
         features = prediction.pixel_features[b : b + 1]
         points = loss_points(features, config, generator)
-        logits = prediction.mask_embeddings[b] @ P.sample_wide(features, points)[0].T
+        logits = mask_logits_at(prediction.mask_embeddings[b], features, points)
         masks = P.sample(target.masks[None].to(logits.dtype), points)[0]
         cost = matching_cost(prediction.class_logits[b], logits, target.labels, masks, config)
         pairs.append(assign(cost))
     return pairs
+
+
+def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
+    """Mask logits of every query at some points.
+
+    Sampling is linear and so is the product E' F, so either may come first: whichever leaves the
+    other less to do. Large maps are sampled and then multiplied, small ones the other way round.
+
+    Args:
+        mask_embeddings: E', (N, C).
+        features: F_pixel, (1, C, h, w).
+        points: (1, P, 2).
+
+    Returns:
+        (N, P).
+    """
+    if points.shape[1] < features.shape[2] * features.shape[3]:
+        return mask_embeddings @ P.sample_wide(features, points)[0].T
+    masks = torch.einsum("nc,bchw->bnhw", mask_embeddings, features)
+    return P.sample_wide(masks, points)[0].T
 
 
 def loss_points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
