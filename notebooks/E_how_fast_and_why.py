@@ -454,7 +454,7 @@ figure(
 
 # %% [markdown]
 # The border is near the dotted line. Training at 1024 pixels has a map of 256 × 256, where it pays. On small pictures it
-# costs, and the library samples first all the same: one way is easier to read than two.
+# costs, so the library asks one question, more points or more pixels?, and goes the cheaper way: see `mask_logits_at`.
 #
 # ### Seven small things
 #

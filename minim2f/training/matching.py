@@ -169,7 +169,7 @@ def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) ->
     if points.shape[1] < features.shape[2] * features.shape[3]:
         return mask_embeddings @ P.sample_wide(features, points)[0].T
     masks = torch.einsum("nc,bchw->bnhw", mask_embeddings, features)
-    return P.sample_wide(masks, points)[0].T
+    return P.sample_wide(masks, points)[0].T.contiguous()  # the cost's products want rows
 
 
 def loss_points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
