@@ -129,9 +129,10 @@ class _Reads(torch.autograd.Function):
         upper, lower = torch.lerp(a, b, right), torch.lerp(c, d, right)
         along = torch.stack([w * torch.lerp(b - a, d - c, low), w * (lower - upper)], -1)
         size = torch.tensor(ctx.sizes, device=w.device).flip(1)[:, None]
+        along = along.flatten(1) * size.expand(-1, locations.shape[4], 2).flatten()
         grad_values = _lift(grad_table.view_as(sheet), ctx.sizes).view_as(values)
         grad_weights = torch.lerp(upper, lower, low).view_as(weights)
-        return grad_values, None, along.view_as(locations) * size, grad_weights
+        return grad_values, None, along.view_as(locations), grad_weights
 
 
 def _row_products(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:

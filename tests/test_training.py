@@ -15,7 +15,7 @@ import minim2f
 from minim2f.data import Sample
 from minim2f.training import points as P
 from minim2f.training.loop import collate, train
-from minim2f.training.losses import Criterion, class_loss, dice_loss, mask_loss
+from minim2f.training.losses import Criterion, class_loss, dice_loss, draw_matched, mask_loss
 from minim2f.training.matching import (
     assign,
     mask_logits_at,
@@ -247,6 +247,16 @@ def test_the_criterion_is_the_written_out_official_one():
         torch.testing.assert_close(
             ours["loss_ce" + suffix], 2 * class_loss(p.class_logits, classes)
         )
+
+
+def test_the_matched_masks_of_all_predictions_in_one_product():
+    out, targets = prediction(), [target(0, 1), target(2)]
+    layers = [out, *out.auxiliary]
+    pairs = [match(layer, targets, CONFIG, generator(n)) for n, layer in enumerate(layers)]
+    drawn = draw_matched(layers, pairs)
+    for layer, own, masks in zip(layers, pairs, drawn, strict=True):
+        chosen = [layer.mask_logits[b, queries] for b, (queries, _) in enumerate(own)]
+        torch.testing.assert_close(masks, torch.cat(chosen), rtol=1e-4, atol=1e-5)
 
 
 def test_same_generator_same_loss():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import check, scoped
+from ..strips import Strips
 from .deformable import DeformableAttention, Sizes
 from .position import sine_position
 
@@ -72,7 +73,7 @@ class EncoderLayer(nn.Module):
         self.attention = DeformableAttention(channels)
         self.attention_norm, self.ffn_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
         wide, narrow = nn.Linear(channels, 1024), nn.Linear(1024, channels)
-        self.ffn = nn.Sequential(wide, nn.ReLU(inplace=True), narrow)
+        self.ffn = Strips(wide, nn.ReLU(inplace=True), narrow)
         for linear in (wide, narrow):
             nn.init.xavier_uniform_(linear.weight)
 

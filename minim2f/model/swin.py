@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torchvision.models import SwinTransformer
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
 from ..shapes import check, scoped
+from ..strips import Strips, again
 from .backbone import imagenet_weights
 
 # width of res2, blocks in each stage, heads in each stage, window
@@ -20,6 +22,11 @@ SIZES = {
     "swin_b": (128, (2, 2, 18, 2), (4, 8, 16, 32), 12),
     "swin_l": (192, (2, 2, 18, 2), (6, 12, 24, 48), 12),
 }
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d) + bias) V: PyTorch's attention, faster beside a learned bias."""
+    return (q * q.shape[-1] ** -0.5 @ k.mT + bias).softmax(-1) @ v
 
 
 class WindowAttention(ShiftedWindowAttention):
@@ -38,8 +45,7 @@ class WindowAttention(ShiftedWindowAttention):
         bias = self.get_relative_position_bias().to(x.dtype)  # (1, heads, window^2, window^2)
         if shift:
             bias = bias + self._seams(rows, columns, x)[:, None]
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        x = self.proj(x.transpose(2, 3).flatten(3))
+        x = self.proj(again(attend, q, k, v, bias).transpose(2, 3).flatten(3))
         x = x.unflatten(2, (window, window)).unflatten(1, (rows, columns)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))
         return x[:, :height, :width]
@@ -81,8 +87,9 @@ class Swin(nn.Module):
             net.load_state_dict(state)
         self.channels = [width * 2**i for i in range(4)]
         self.patches, *stages = net.features
-        self.stages = nn.ModuleList(stages[0::2])
-        self.merges = nn.ModuleList(stages[1::2])
+        self.stages, self.merges = nn.ModuleList(stages[0::2]), nn.ModuleList(stages[1::2])
+        for block in chain(*self.stages):
+            block.mlp = Strips(*block.mlp)
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
 
     @scoped

@@ -14,6 +14,8 @@ from ..model.mask2former import Prediction
 from . import points as P
 from .matching import Target, match
 
+Pairs = list[tuple[Tensor, Tensor]]  # of a batch, see `match`
+
 
 def class_loss(
     class_logits: Tensor,
@@ -129,28 +131,45 @@ class Criterion:
             max(1.0, own[0]) if num_masks is None else num_masks,
             own[1] if weight_sum is None else weight_sum,
         )
-        terms = self._terms(prediction, targets, by, generator)
+        layers = [prediction]
         if self.config.deep_supervision:
-            for layer, auxiliary in enumerate(prediction.auxiliary):
-                extra = self._terms(auxiliary, targets, by, generator)
-                terms |= {f"{name}_{layer}": value for name, value in extra.items()}
+            layers += prediction.auxiliary
+        pairs, points = [], []
+        for layer in layers:  # the random points in the order in which the official code draws them
+            pairs.append(match(layer, targets, self.config, generator))
+            with torch.no_grad():
+                points.append(self._points(draw_matched([layer], pairs[-1:])[0], generator))
+        terms = {}
+        for i, drawn in enumerate(draw_matched(layers, pairs)):
+            own = self._terms(layers[i], drawn, targets, pairs[i], points[i], by)
+            terms |= {name + (f"_{i - 1}" if i else ""): value for name, value in own.items()}
         return terms
+
+    def _points(self, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Where the M drawn masks (M, h, w) are compared with the true ones, (M, P, 2)."""
+        if self.config.num_points is None:
+            return P.pixel_centres(*drawn.shape[-2:], drawn.device).expand(len(drawn), -1, -1)
+        return P.uncertain(drawn, self.config.num_points, generator=generator)
 
     def _terms(
         self,
         prediction: Prediction,
+        drawn: Tensor,
         targets: Sequence[Target],
+        pairs: Pairs,
+        points: Tensor,
         by: tuple[float, float],
-        generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         config, (num_masks, weight_sum) = self.config, by
-        pairs = match(prediction, targets, config, generator)
         classes = torch.full_like(
             prediction.class_logits[..., 0], config.num_classes, dtype=torch.long
         )
         for b, (queries, segments) in enumerate(pairs):
             classes[b, queries.to(classes.device)] = targets[b].labels[segments]
-        logits, masks = self._matched_points(prediction, targets, pairs, generator)
+        truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
+        with torch.no_grad():
+            masks = P.sample(truth[:, None].to(drawn.dtype), points)[:, 0]
+        logits = P.sample(drawn[:, None], points)[:, 0]
         ce = class_loss(prediction.class_logits, classes, config.eos_coef, weight_sum)
         return {
             "loss_ce": config.class_weight * ce,
@@ -158,26 +177,25 @@ class Criterion:
             "loss_dice": config.dice_weight * dice_loss(logits, masks, num_masks),
         }
 
-    def _matched_points(
-        self,
-        prediction: Prediction,
-        targets: Sequence[Target],
-        pairs: list[tuple[Tensor, Tensor]],
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Mask logits and true masks of the matched pairs at the points, both (M, P)."""
-        # only the matched masks are ever drawn
-        drawn = torch.cat(
-            [
-                torch.einsum("nc,chw->nhw", prediction.mask_embeddings[b, queries], features)
-                for b, ((queries, _), features) in enumerate(zip(pairs, prediction.pixel_features))
-            ]
-        )
-        if self.config.num_points is None:
-            points = P.pixel_centres(*drawn.shape[-2:], drawn.device).expand(len(drawn), -1, -1)
-        else:
-            points = P.uncertain(drawn, self.config.num_points, generator=generator)
-        truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
-        with torch.no_grad():
-            masks = P.sample(truth[:, None].to(drawn.dtype), points)[:, 0]
-        return P.sample(drawn[:, None], points)[:, 0], masks
+
+def draw_matched(layers: Sequence[Prediction], pairs: Sequence[Pairs]) -> Tensor:
+    """The matched masks of each prediction, and no others.
+
+    All share F_pixel, so one product a picture draws the masks of all predictions: then F_pixel's
+    gradient, the largest of all, is also written once instead of ten times.
+
+    Args:
+        layers: L predictions of a batch.
+        pairs: the matching of each, see `match`.
+
+    Returns:
+        (L, M, h, w), M matched pairs in the order of pictures and pairs.
+    """
+    pictures = layers[0].pixel_features.permute(0, 2, 3, 1).unbind()
+    drawn = []
+    for b, features in enumerate(pictures):
+        count = len(pairs[0][b][0])  # of every layer
+        matched = [layer.mask_embeddings[b, own[b][0]] for layer, own in zip(layers, pairs)]
+        masks = features @ torch.cat(matched).T  # (h, w, L count)
+        drawn.append(masks.permute(2, 0, 1).unflatten(0, (len(layers), count)))
+    return torch.cat(drawn, dim=1)

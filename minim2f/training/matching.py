@@ -38,7 +38,8 @@ def pairwise_bce(mask_logits: Tensor, masks: Tensor) -> Tensor:
         (N, G): mean over p of t softplus(-x) + (1 - t) softplus(x).
     """
     # softplus(-x) = softplus(x) - x, so one product carries both terms
-    return (F.softplus(mask_logits).sum(1)[:, None] - mask_logits @ masks.T) / mask_logits.shape[1]
+    inside = (masks @ mask_logits.T).T  # this way round it is fast for either order in memory
+    return (F.softplus(mask_logits).sum(1)[:, None] - inside) / mask_logits.shape[1]
 
 
 def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
         (N, G): 1 - (2 sum s t + 1) / (sum s + sum t + 1) with s = sigmoid(x); in [0, 1].
     """
     s = mask_logits.sigmoid()
-    return 1 - (2 * s @ masks.T + 1) / (s.sum(1)[:, None] + masks.sum(1) + 1)
+    return 1 - (2 * (masks @ s.T).T + 1) / (s.sum(1)[:, None] + masks.sum(1) + 1)
 
 
 def matching_cost(
@@ -168,8 +169,8 @@ def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) ->
     """
     if points.shape[1] < features.shape[2] * features.shape[3]:
         return mask_embeddings @ P.sample_wide(features, points)[0].T
-    masks = torch.einsum("nc,bchw->bnhw", mask_embeddings, features)
-    return P.sample_wide(masks, points)[0].T.contiguous()  # the cost's products want rows
+    masks = features.permute(0, 2, 3, 1) @ mask_embeddings.T  # as `sample_wide` wants them
+    return P.sample_wide(masks.permute(0, 3, 1, 2), points)[0].T
 
 
 def loss_points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
