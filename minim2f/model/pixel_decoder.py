@@ -120,7 +120,8 @@ class DeformablePixelDecoder(nn.Module):
         ]
         fine = self.lateral(features["res2"])
         fine += F.interpolate(pyramid[-1], fine.shape[-2:], mode="bilinear")
-        return check("F_pixel", self.mask_features(self.output(fine)), "B C H/4 W/4"), pyramid
+        fine = self.output(fine)  # forgets the map before it
+        return check("F_pixel", self.mask_features(fine), "B C H/4 W/4"), pyramid
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
