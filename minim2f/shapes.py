@@ -80,14 +80,12 @@ def check(name: str, tensor: Tensor, symbols: str, **sizes: int) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return tensor
-    known = _sizes.get()
-    known = {} if known is None else known
+    known = {} if (scope := _sizes.get()) is None else scope
     known.update(sizes)
     terms = symbols.split()
     if len(terms) != tensor.dim():
-        _fail(
-            name, tensor, symbols, known, f"{len(terms)} dimensions expected, {tensor.dim()} found"
-        )
+        problem = f"{len(terms)} dimensions expected, {tensor.dim()} found"
+        _fail(name, tensor, symbols, known, problem)
     for term, size in zip(terms, tensor.shape):
         if known.get(term) != size:  # a term that was met before costs one look-up
             problem = _bind(term, size, known)

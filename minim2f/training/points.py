@@ -38,18 +38,17 @@ def sample_wide(maps: Tensor, points: Tensor) -> Tensor:
     """
     maps = maps.detach().to(torch.promote_types(maps.dtype, torch.float32))
     batch, channels, height, width = maps.shape
-    at = points.to(maps.dtype) * points.new_tensor([width, height]) - 0.5  # in pixels
-    corner = at.floor()
-    right, low = (at - corner).unbind(-1)
-    x, y = corner.long().unbind(-1)
+    if channels * points.shape[1] < 100_000:  # finding the pixels would take longer than reading
+        return sample(maps, points).mT
+    x, y = (points.to(maps.dtype) * points.new_tensor([width, height]) - 0.5).unbind(-1)
+    left, top = x.floor(), y.floor()
+    column = torch.stack([left, left + 1, left, left + 1])  # (4, B, P)
+    row = torch.stack([top, top, top + 1, top + 1])
+    share = (1 - (x - column).abs()) * (1 - (y - row).abs())
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     first = torch.arange(batch, device=maps.device)[:, None] * (height * width)
-    rows, shares = [], []
-    for column, x_share in ((x, 1 - right), (x + 1, right)):
-        for row, y_share in ((y, 1 - low), (y + 1, low)):
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            rows.append((first + row * width + column).where(inside, 0))
-            shares.append((x_share * y_share).where(inside, 0))
-    rows, shares = (torch.stack(t, -1).flatten(0, 1) for t in (rows, shares))
+    pixel = first + row.long() * width + column.long()
+    rows, shares = (t.where(inside, 0).flatten(1).mT.contiguous() for t in (pixel, share))
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels).contiguous()  # channels side by side
     read = F.embedding_bag(rows, table, per_sample_weights=shares, mode="sum")
     return read.view(batch, -1, channels)
