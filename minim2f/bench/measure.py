@@ -126,15 +126,19 @@ def peak_memory(name: str, what: str, device: str) -> dict[str, float]:
     """Megabytes that one forward pass or one training step adds at its peak, for both sides.
 
     Each is measured in a process of its own, above what the process held before: the peak of the
-    resident set on a CPU (Linux alone can tell), of PyTorch's allocator on a GPU.
+    resident set on a CPU (Linux alone can tell), of PyTorch's allocator on a GPU. What the C
+    library gives back to the system, and when, differs from run to run: the median of three counts.
     """
     found = {}
     for side in SIDES:
         command = [sys.executable, "-m", "minim2f.bench.measure", side, name, what, device]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-        found[side] = json.loads(done.stdout.splitlines()[-1])
+        peaks = []
+        for _ in range(3):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+            peaks.append(json.loads(done.stdout.splitlines()[-1]))
+        found[side] = statistics.median(peaks)
     return found | {"ratio": found["ours"] / found["theirs"]}
 
 
