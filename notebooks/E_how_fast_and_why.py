@@ -13,7 +13,7 @@
 # - count operations and bytes of a step, and say which of them sets its time (The idea in small numbers)
 # - rearrange linear steps so that the smaller thing is computed (Fast and short)
 # - turn scattered additions into sums of rows (E.2)
-# - judge a change by measured pairs, also when they contradict you (Experiment)
+# - judge a change by measured pairs (Experiment)
 # - say how much faster a whole can become when a part does (E.3)
 
 # %% [markdown]
@@ -33,8 +33,7 @@ setup(seed=0)
 strip("backbone", "pixel decoder", "masked attention", "matching", "losses")
 
 # %% [markdown]
-# Every stage computes what the paper says: the chapters before proved it. Here the results stay as they are, and only
-# the way there changes. Each change, a **lever**, is told in four steps: prediction, change, measurement, verdict.
+# The results stay as the chapters before proved them; only the way there changes. Each change, a **lever**, is told in four steps: prediction, change, measurement, verdict.
 
 # %% [markdown]
 # ## Predict
@@ -45,7 +44,7 @@ strip("backbone", "pixel decoder", "masked attention", "matching", "losses")
 # <details><summary>Answer</summary>
 #
 # 100 / 60, a factor of 1.7, and only if all else took no time at all. A factor of 2 is out of reach as soon as the
-# shared products take more than half of the slower program's time. Keep this answer for the end.
+# shared products take more than half of the slower program's time.
 #
 # </details>
 
@@ -129,8 +128,8 @@ print(f"{peak / 1e9:.0f} billion operations, {bandwidth / 1e9:.0f} billion bytes
 # %% [markdown]
 # ### A fair clock
 #
-# Other programs disturb a measurement, and they come and go. So run both ways **in turn**, several times, and trust the
-# ratio within a pair: a slow moment is slow for both. The first round does not count. Report the median, and the range of
+# Other programs disturb a measurement, and they come and go. So run both ways **in turn**, and trust the ratio within a
+# pair: a slow moment is slow for both. The first round does not count. Report the median, and the range of
 # the middle half of the pairs; if that range comes within a twentieth of 1, you have not shown anything.
 
 # %%
@@ -149,9 +148,9 @@ def race(name, slow, fast, rounds=7):
 # %% [markdown]
 # ## Slow and obvious
 #
-# Three places, written as the paper tells them. The **attention mask** of a layer: draw all masks, resize them. The
+# Three places, as the paper tells them. The **attention mask** of a layer: draw all masks, resize them. The
 # **matcher's points**: draw all masks, sample them. **Deformable attention**: on each level `grid_sample` all reads, then
-# weigh and add. (The library's `attend_slow` is plainer still: one `grid_sample` for each head, level and point.)
+# weigh and add. (`attend_slow` goes head by head.)
 
 # %%
 from torch.nn import functional as F
@@ -318,10 +317,9 @@ table(HEADER, [
 # %% [markdown]
 # ### Lever 4: forget, and compute again
 #
-# A feed-forward network makes each row four times as wide, and training keeps the wide rows for the way back. In a training
-# step at 384 pixels that is 150 megabytes for the six layers of the pixel decoder. You may forget them and compute them
-# again. *Prediction:* forward and back are six products of one size, and one more makes seven, so it costs a sixth. But
-# in strips of 1,024 rows, the wide rows are used while they still lie near the processor. That may win some of it back.
+# A feed-forward network makes each row four times as wide, and training keeps the wide rows for the way back. Forget them,
+# and compute them again. *Prediction:* forward and back are six products of one size; a seventh costs a sixth. In
+# strips of 1,024 rows the wide ones are used while near the processor, which may win some back.
 
 # %%
 from torch import nn
@@ -348,8 +346,8 @@ table(HEADER, [race("whole → strips, and backward", lambda: back(whole), lambd
 print(f"kept: whole {kept(whole):.0f} MB, strips {kept(strips):.0f} MB")
 
 # %% [markdown]
-# *Verdict:* nothing wide is kept any more, and the price is the predicted one or less. In a whole step it all but vanishes, since
-# memory that is never asked for need not be fetched from the system: training needs less than half of what the peer needs.
+# *Verdict:* it costs time and pays in memory. In a whole step the price all but vanishes: memory that nobody asks for
+# need not be fetched from the system.
 
 # %% [markdown]
 # ## Shapes
@@ -489,8 +487,8 @@ figure(
 )
 
 # %% [markdown]
-# The border is near the dotted line. Training at 1024 pixels has a map of 256 × 256, where it pays. On small pictures it
-# costs, so the library asks one question, more points or more pixels?, and goes the cheaper way: see `mask_logits_at`.
+# The border is near the dotted line. Training at 1024 pixels has a map of 256 × 256, where it pays; on small pictures it
+# costs. So the library asks, more points or more pixels?, and goes the cheaper way: see `mask_logits_at`.
 #
 # ### Seven small things
 #
@@ -574,16 +572,16 @@ left = sum(took.values()) / sum(floor.values())
 print(f"if all else were free: {left:.2f} times faster, and not more")
 
 # %% [markdown]
-# This is the end of the road, and the answer to the prediction. Most of what remains are products that *every*
+# This answers the prediction. Most of what remains are products that *every*
 # implementation of this paper computes, with the same library. The backward pass costs two products for each, so the floor
-# of a training step is three times as high. No lever touches it. Against a peer whose own products take more than half of
-# its training step, a factor of 2 is impossible: Amdahl's law, not lack of effort. Fewer bits (bfloat16) would lower the
+# of a training step is three times as high. Against a peer whose own products take more than half of
+# its training step, a factor of 2 is impossible: Amdahl's law. Fewer bits (bfloat16) would lower the
 # floor; a compiler that fuses the steps between the products works on the gap alone.
 #
 # ### The whole, stored
 #
 # `minim2f bench -o data/bench` runs minim2f beside the model of Hugging Face Transformers: same weights, equal outputs, in
-# turn, peak memory in processes of their own. That takes long, so its result is stored, and read here.
+# turn, peak memory in processes of their own. Its result is stored, and read here.
 
 # %%
 import json
@@ -624,13 +622,12 @@ if bench["time"]:
     )
 
 # %% [markdown]
-# The second table answers two questions that come up at once: does `torch.compile` help, and does bfloat16? Look there
-# before you try: both depend on the processor, and bfloat16 pays with digits.
+# The second table: `torch.compile` and bfloat16 depend on the processor, and bfloat16 pays with digits.
 
 # %% [markdown]
 # ## Break it
 #
-# The backward pass in one line: `out[bags] += terms`. It is short, and it runs. Predict what is wrong with it.
+# The backward pass in one line: `out[bags] += terms`. It runs. Predict what is wrong with it.
 
 # %%
 def overwriting():
