@@ -28,7 +28,7 @@ lab: .venv/stamp ## open the notebooks in JupyterLab
 data: .venv/stamp ## fetch coco-mini, the small set of real pictures (MIRROR=folder or URL)
 	$(RUN) -m minim2f data fetch $(if $(MIRROR),--mirror "$(MIRROR)")
 
-bench: .venv/stamp ## time and memory beside Hugging Face Transformers, a quarter of an hour or two
+bench: .venv/stamp ## time and memory beside Hugging Face Transformers, half an hour
 	$(RUN) -m minim2f bench
 
 notebooks: .venv/stamp ## build every .ipynb from its .py, with outputs

@@ -114,7 +114,7 @@ def run_bench(args: argparse.Namespace) -> None:
 
     results = bench(args.out, tuple(args.names), args.device, args.rounds, args.quick)
     print(tables.table(results))
-    print(f"wrote {args.out}/bench.json, bench.md and bench.png")
+    print(f"wrote this and more into {args.out}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -159,8 +159,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(run_bench, "bench")
     sub.add_argument("names", nargs="*", default=["r50", "swin_t"], help="r50, swin_t or both")
-    sub.add_argument("--device", default="cpu", help="cpu or cuda")
-    sub.add_argument("--rounds", type=int, default=7, help="pairs of each measurement")
+    sub.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    sub.add_argument("--rounds", type=int, default=3, help="pairs in each of three processes")
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
     return parser

@@ -23,6 +23,7 @@ def read(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Te
 
     The maps are laid on one sheet, one below the other, each with a border of zeros. So no read
     has to be tested for being inside, and its four pixels are the same steps apart everywhere.
+    The slow twin is `attend_slow` in `minim2f.model.deformable`.
 
     Args:
         values: (B, S, M, D), the pixels of all maps one after the other, for M heads.
@@ -31,9 +32,11 @@ def read(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Te
         weights: (B, Q, M, L, K).
 
     Returns:
-        (B, Q, M, D).
+        (B, Q, M, D), made in float32 from tensors of less precision.
     """
-    return _Reads.apply(values, sizes, locations, weights)
+    kind = torch.promote_types(values.dtype, torch.float32)
+    out = _Reads.apply(values.to(kind), sizes, locations.to(kind), weights.to(kind))
+    return out.to(values.dtype)
 
 
 def _lay(values: Tensor, sizes: Sizes) -> Tensor:
@@ -101,7 +104,7 @@ class _Reads(torch.autograd.Function):
         out = table.new_zeros(len(rows), depth)
         for step, share in _corners(weights, right, low, heads, sheet.shape[2]):
             out += F.embedding_bag(rows, table[step:], per_sample_weights=share, mode="sum")
-        return out.view(batch, -1, heads, depth)
+        return out.view(batch, locations.shape[1], heads, depth)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -136,7 +139,7 @@ class _Reads(torch.autograd.Function):
 
 
 def _row_products(left: Tensor, table: Tensor, rows: Tensor) -> Tensor:
-    """left[n] . table[rows[n, p]], (N, P)."""
+    """left[n] . table[rows[n, p]], (N, P): by MKL, or as slowly as PyTorch does it."""
     n, p = rows.shape
     if left.device.type == "cpu" and torch.backends.mkl.is_available():
         start = torch.arange(0, n * p + 1, p, dtype=rows.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 # Calls a function now, and again when the gradient comes back: only its inputs are kept.
-again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+again = partial(checkpoint, use_reentrant=False)
 
 NUMBERS = 2**20  # of the widest activation of a strip: 4 MB in float32
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import minim2f
@@ -20,7 +21,10 @@ def inputs(batch=2, queries=3, heads=2, depth=4, points=2):
     return [t.requires_grad_() for t in (values, locations, weights)]
 
 
-def test_fast_is_slow():
+@pytest.mark.parametrize("mkl", [True, False])
+def test_fast_is_slow(mkl, monkeypatch):
+    if not mkl:  # as on a GPU, a Mac or an ARM processor
+        monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     values, locations, weights = inputs()
     slow, fast = (f(values, SIZES, locations, weights) for f in (attend_slow, attend))
     torch.testing.assert_close(fast, slow)
@@ -30,6 +34,22 @@ def test_fast_is_slow():
         torch.autograd.grad((fast * direction).sum(), (values, locations, weights)),
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_is_read_in_float32(kind):
+    tensors = [t.detach().to(kind).requires_grad_() for t in inputs()]
+    out = attend(tensors[0], SIZES, *tensors[1:])
+    exact = attend_slow(tensors[0].double(), SIZES, *(t.double() for t in tensors[1:]))
+    assert out.dtype == kind
+    torch.testing.assert_close(out.double(), exact, rtol=1e-2, atol=1e-2)
+    for gradient in torch.autograd.grad(out.sum(), tensors):
+        assert gradient.dtype == kind and gradient.isfinite().all()
+
+
+def test_no_pictures_give_no_reads():
+    values, locations, weights = inputs(batch=0)
+    assert attend(values, SIZES, locations, weights).shape == (0, 3, 2, 4)
 
 
 def test_gradients_are_the_finite_differences():

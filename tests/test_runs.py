@@ -22,7 +22,7 @@ from torch import nn
 import minim2f
 from minim2f.data import Sample
 from minim2f.data.memory import Memory
-from minim2f.model.pixel_decoder import FPN
+from minim2f.model.pixel_decoder import FPN, DeformablePixelDecoder
 from minim2f.training import processes, run
 from minim2f.training.loop import Stopped, evaluate, first_loss, train
 from minim2f.training.losses import Criterion, divisors, expected_loss
@@ -85,7 +85,8 @@ def small_model(seed: int = 0, **changes) -> minim2f.Mask2Former:
         **{"num_points": 32, "dropout": 0.1} | sizes | changes,
     )
     model = minim2f.Mask2Former(config)
-    model.backbone, model.pixel_decoder = Stub(), FPN(Stub.channels, 32)
+    decoder = FPN if config.pixel_decoder == "fpn" else DeformablePixelDecoder
+    model.backbone, model.pixel_decoder = Stub(), decoder(Stub.channels, 32)
     return model
 
 
@@ -489,12 +490,13 @@ def test_half_precision_learns(precision):
 # ---- numbers that are not finite -------------------------------------------------------------
 
 
-def broken_by(hook, module: str = "pixel_decoder.output.res4") -> str:
-    model = small_model()
+def broken_by(hook, module: str = "pixel_decoder.output.res4", accumulate=1, **changes) -> str:
+    model = small_model(**changes)
+    recipe = dataclasses.replace(SHORT, flip=0.0, accumulate=accumulate)
     model.get_submodule(module).register_forward_hook(hook)
     before = {name: p.clone() for name, p in model.named_parameters()}
     with pytest.raises(ValueError) as caught:
-        train(model, squares(2), dataclasses.replace(SHORT, flip=0.0), progress=False)
+        train(model, squares(2 * accumulate), recipe, progress=False)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     return str(caught.value)
 
@@ -525,6 +527,29 @@ class BadGradient(torch.autograd.Function):
 def test_the_first_gradient_that_broke_is_named():
     told = broken_by(lambda module, args, out: BadGradient.apply(out))
     assert "gradient" in told and "pixel_decoder.output.res4" in told
+    assert told.count("square") == 1
+
+
+def test_the_first_part_of_a_step_is_asked_too():
+    first = []
+
+    def breaks(module, args, out):
+        first.append(out.detach())
+        return BadGradient.apply(out) if torch.equal(out, first[0]) else out
+
+    told = broken_by(breaks, accumulate=2)
+    assert "gradient" in told and "pixel_decoder.output.res4" in told
+    assert told.count("square") == 1
+
+
+def test_a_picture_is_named_although_its_rows_were_cut_into_strips():
+    def breaks(module, args, out):
+        out = out.clone()
+        out[-1] = float("inf")  # the last row of the last picture
+        return out
+
+    told = broken_by(breaks, "pixel_decoder.layers.0.ffn.0", pixel_decoder="msdeform")
+    assert "pixel_decoder.layers.0.ffn (picture square" in told
     assert told.count("square") == 1
 
 

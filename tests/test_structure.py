@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "strips": set(),
     "model": {"shapes", "reads", "strips", "model"},
     "training": {"shapes", "model", "training"},
+    "training.blame": {"shapes", "strips", "training"},
     "training.stream": {"model", "training", "data", "inference"},
     "training.step": {"model", "training", "data"},
     "training.evaluation": {"model", "training", "data", "inference", "metrics"},

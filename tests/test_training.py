@@ -57,8 +57,8 @@ def test_sample_reads_pixel_centres_exactly_and_half_way_points_as_means():
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
 def test_wide_maps_are_read_alike_by_both_ways(kind):
-    maps = torch.randn(3, 40, 7, 9).to(kind)
-    at = torch.rand(3, 200, 2) * 1.4 - 0.2  # some points lie outside
+    maps = torch.randn(3, 256, 7, 9).to(kind)
+    at = torch.rand(3, 500, 2) * 1.4 - 0.2  # some points lie outside
     at[:, :4] = torch.tensor([[0, 0], [1, 1], [0, 1], [0.5, 1e-7]])
     wide = P.sample_wide(maps, at).mT
     assert wide.dtype == torch.promote_types(kind, torch.float32)
@@ -198,9 +198,10 @@ def test_matching_on_points_of_the_product_is_sampling_the_drawn_masks():
         assert torch.equal(ours[b][0], queries) and torch.equal(ours[b][1], segments)
 
 
-@pytest.mark.parametrize("count", [10, 1000])
+@pytest.mark.parametrize("count", [10, 500, 1500])  # 1,000 pixels, and 100,000 numbers
 def test_sampling_first_and_drawing_first_give_the_same_logits(count):
-    embeddings, features, at = torch.randn(7, 16), torch.randn(1, 16, 8, 9), torch.rand(1, count, 2)
+    embeddings, features = torch.randn(100, 256), torch.randn(1, 256, 25, 40) / 16
+    at = torch.rand(1, count, 2)
     drawn = torch.einsum("nc,bchw->bnhw", embeddings, features)
     ours = mask_logits_at(embeddings, features, at)
     torch.testing.assert_close(ours, P.sample(drawn, at)[0], rtol=1e-4, atol=1e-5)
@@ -253,16 +254,28 @@ def test_the_matched_masks_of_all_predictions_in_one_product():
     out, targets = prediction(), [target(0, 1), target(2)]
     layers = [out, *out.auxiliary]
     pairs = [match(layer, targets, CONFIG, generator(n)) for n, layer in enumerate(layers)]
-    drawn = draw_matched(layers, pairs)
-    for layer, own, masks in zip(layers, pairs, drawn, strict=True):
-        chosen = [layer.mask_logits[b, queries] for b, (queries, _) in enumerate(own)]
-        torch.testing.assert_close(masks, torch.cat(chosen), rtol=1e-4, atol=1e-5)
+    fast = draw_matched(layers, pairs)
+    slow = torch.stack([
+        torch.cat([layer.mask_logits[b, queries] for b, (queries, _) in enumerate(own)])
+        for layer, own in zip(layers, pairs)
+    ])  # fmt: skip
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+    leaves = [out.pixel_features, *(layer.mask_embeddings for layer in layers)]
+    towards = torch.randn_like(fast)
+    for a, b in zip(*(torch.autograd.grad(x, leaves, towards, True) for x in (fast, slow))):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_same_generator_same_loss():
     out, targets = prediction(), [target(0, 1), target(2)]
     a, b, c = (sum(Criterion(CONFIG)(out, targets, generator(s)).values()) for s in (1, 1, 2))
     assert a == b and a != c
+
+
+def test_no_object_may_weigh_nothing():
+    config = dataclasses.replace(CONFIG, eos_coef=0.0)
+    terms = Criterion(config)(prediction(), [target(), target()], generator())
+    assert sum(terms.values()) == 0  # nothing was asked for, and nothing is NaN
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,7 @@ def test_all_ten_predictions_agree(models, size):
     theirs_all = [*hers.auxiliary_logits, hers]
     assert len(theirs_all) == len(mine.auxiliary) + 1 == 10
     for number, (a, b) in enumerate(zip([*mine.auxiliary, mine], theirs_all)):
-        classes, masks = (
-            (b["class_queries_logits"], b["masks_queries_logits"])
-        )
+        classes, masks = (b["class_queries_logits"], b["masks_queries_logits"])
         assert (a.class_logits - classes).abs().max() < 1e-9, number
         assert (a.mask_logits - masks).abs().max() < 1e-9, number
 
@@ -113,6 +111,28 @@ def test_all_thirty_loss_terms_agree(models):
         base = next(n for n in weights if name.startswith(n))
         hers_name = name.replace(base, NAMES[base])
         assert abs(value / weights[base] - expected[hers_name]) < 1e-9, name
+
+
+def test_every_gradient_agrees(models):
+    """Of the loss, for all weights: so every fast path is also right on the way back."""
+    ours, theirs = models
+    images = torch.randn(2, 3, 64, 96)
+    masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
+    labels = [torch.randint(0, 133, (n,)) for n in (3, 5)]
+    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    torch.manual_seed(5)
+    sum(Criterion(ours.config)(ours(images), targets).values()).backward()
+    torch.manual_seed(5)
+    masks = [m.double() for m in masks]
+    theirs(images, class_labels=labels, mask_labels=masks).loss.backward()
+    named = {
+        n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in theirs.named_parameters()
+    }
+    hers = from_huggingface(theirs.state_dict() | named, ours.config)
+    for name, parameter in ours.named_parameters():
+        mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        assert (mine - hers[name]).abs().max() <= 1e-9 * hers[name].abs().max() + 1e-12, name
+    ours.zero_grad(), theirs.zero_grad()
 
 
 def test_one_decoder_layer_agrees(models):

@@ -78,6 +78,14 @@ def make_ours(name: str, theirs: nn.Module | None = None, num_queries: int = 100
     return ours
 
 
+def train(model: nn.Module) -> nn.Module:
+    """Training mode; but no batch norm learns, as in ours and in the published models."""
+    for module in model.train().modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval().requires_grad_(False)
+    return model
+
+
 def pictures(
     batch: int, height: int, width: int, device: torch.device | str = "cpu", seed: int = 1
 ) -> Tensor:
@@ -108,16 +116,18 @@ def forward(side: str, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor
     return out.class_queries_logits, out.masks_queries_logits
 
 
-def step(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> Tensor:
-    """Forward, ten matchings, losses, backward; the optimiser is PyTorch's for both."""
-    model.zero_grad()
+def loss(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> Tensor:
+    """The first half of a training step: forward, ten matchings, losses."""
     if side == "ours":
-        loss = sum(Criterion(model.config)(model(images), truth).values())
-    else:
-        labels, masks = [t.labels for t in truth], [t.masks.float() for t in truth]
-        loss = model(images, class_labels=labels, mask_labels=masks).loss
-    loss.backward()
-    return loss.detach()
+        return sum(Criterion(model.config)(model(images), truth).values())
+    labels, masks = [t.labels for t in truth], [t.masks.float() for t in truth]
+    return model(images, class_labels=labels, mask_labels=masks).loss
+
+
+def step(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> None:
+    """A training step but for its last part: the optimiser is PyTorch's for both."""
+    model.zero_grad()
+    loss(side, model, images, truth).backward()
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:

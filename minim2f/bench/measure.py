@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..training import losses
-from .contest import SIDES, discs, forward, make_ours, make_theirs, pictures, step
+from .contest import SIDES, discs, forward, loss, make_ours, make_theirs, pictures, step, train
 
 STAGES = {
     "theirs": {
@@ -44,14 +44,13 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return begin.elapsed_time(end) / 1e3
 
 
-def paired(work: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict:
-    """Both in turn, now this one first and now that one, after a round that does not count.
+def paired(
+    work: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> list[dict[str, float]]:
+    """Seconds of both in turn, now this one first and now that one, after an uncounted round.
 
     A machine that is slow for a while is slow for both, so the ratio within a pair means more than
     the times do.
-
-    Returns:
-        Median seconds of both sides, and the median, least and largest of theirs / ours.
     """
     for side in SIDES:
         work[side]()
@@ -59,6 +58,11 @@ def paired(work: dict[str, Callable[[], object]], rounds: int, device: torch.dev
     for n in range(rounds):
         order = SIDES if n % 2 else SIDES[::-1]
         pairs.append({side: seconds(work[side], device) for side in order})
+    return pairs
+
+
+def summary(pairs: list[dict[str, float]]) -> dict:
+    """Median seconds of both sides, and the median, least and largest of theirs / ours."""
     ratios = [pair["theirs"] / pair["ours"] for pair in pairs]
     return {
         **{side: statistics.median(pair[side] for pair in pairs) for side in SIDES},
@@ -69,7 +73,7 @@ def paired(work: dict[str, Callable[[], object]], rounds: int, device: torch.dev
 
 @contextmanager
 def stopwatch(side: str, model: nn.Module, device: torch.device) -> Iterator[dict[str, float]]:
-    """Seconds by stage of whatever the model does inside."""
+    """Seconds by stage on the way to a loss; what belongs to no other stage is "losses"."""
     spent: dict[str, float] = defaultdict(float)
     begun: dict[str, float] = {}
 
@@ -96,8 +100,10 @@ def stopwatch(side: str, model: nn.Module, device: torch.device) -> Iterator[dic
         hooks.append(module.register_forward_pre_hook(lambda m, a, stage=stage: begin(stage)))
         hooks.append(module.register_forward_hook(lambda m, a, o, stage=stage: end(stage)))
     losses.match = match
+    start = now()
     try:
         yield spent
+        spent["losses"] = now() - start - sum(spent.values())
     finally:
         losses.match = matcher
         for hook in hooks:
@@ -107,17 +113,17 @@ def stopwatch(side: str, model: nn.Module, device: torch.device) -> Iterator[dic
 def stages(models: dict[str, nn.Module], rounds: int, size: int, device: torch.device) -> dict:
     """Median seconds of every stage of a training step, for both sides.
 
-    "losses and backward" is what is left of the step: their loss and our loss are cut differently,
-    and the backward pass runs through all stages.
+    The backward pass runs through all of them, and is one.
     """
     images, truth = pictures(2, size, size, device), discs(2, size, 10, device)
     result = {}
     for side in SIDES:
         runs = []
         for _ in range(rounds + 1):
+            models[side].zero_grad()
             with stopwatch(side, models[side], device) as spent:
-                whole = seconds(lambda side=side: step(side, models[side], images, truth), device)
-            runs.append(dict(spent) | {"losses and backward": whole - sum(spent.values())})
+                wrong = loss(side, models[side], images, truth)
+            runs.append(dict(spent) | {"backward": seconds(wrong.backward, device)})
         result[side] = {k: statistics.median(run[k] for run in runs[1:]) for k in runs[0]}
     return result
 
@@ -148,7 +154,7 @@ def _peak(side: str, name: str, what: str, device: str) -> float:
         work = partial(forward, side, model, pictures(1, 512, 512, device))
     else:
         images, truth = pictures(2, 384, 384, device), discs(2, 384, 10, device)
-        work = partial(step, side, model.train(), images, truth)
+        work = partial(step, side, train(model), images, truth)
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import platform
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,19 +17,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ..checkpoints import whole
 from . import contest, measure, report
-from .contest import SIDES, discs, forward, pictures, step
+from .contest import SIDES, discs, forward, pictures, step, train
 
 NAMES = ("r50", "swin_t")
 SIZES = ((256, 256), (512, 512), (800, 1024))
-GROWTH = {"pixels": (256, 384, 512, 768), "queries": (50, 100, 200), "objects": (1, 10, 40)}
+PROCESSES = 3  # that each comparison is spread over
+GROWTH = {"pixels": (256, 512, 768), "queries": (50, 100, 200), "objects": (1, 10, 40)}
 
 
 def bench(
     folder: str | os.PathLike,
     names: tuple[str, ...] = NAMES,
     device: str = "cpu",
-    rounds: int = 7,
+    rounds: int = 3,
     quick: bool = False,
 ) -> dict:
     """Measures ours beside Transformers', and writes bench.json, bench.md and bench.png.
@@ -37,45 +40,63 @@ def bench(
         folder: for the three files.
         names: backbones, of "r50" and "swin_t".
         device: "cpu" or "cuda".
-        rounds: pairs of each measurement.
+        rounds: pairs of each measurement in each of three processes.
         quick: only the forward pass at 256 and the training step, both small; for a first look.
 
     Returns:
         What bench.json holds.
 
     Raises:
-        ValueError: outputs are not equal.
+        ValueError: outputs are not equal; a backbone of another name; no rounds; no such device.
+        OSError: the folder cannot be written.
     """
+    if unknown := set(names) - set(NAMES):
+        raise ValueError(f"no comparison is called {unknown.pop()!r}; there are {', '.join(NAMES)}")
+    if rounds < 1:
+        raise ValueError(f"{rounds} rounds measure nothing; give 1 or more")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here; --device cpu always works")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     results: dict = {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
+        "threads": alone(torch.get_num_threads),
         "torch": torch.__version__,
         "transformers": contest.transformers().__version__,
         "rounds": rounds,
         **{part: {} for part in ("equal", "time", "memory", "stages", "growth", "variants")},
     }
-    times = results["time"]
     for name in names:
         results["equal"][name] = alone(_equal, name, device)
-        for height, width in tqdm(SIZES[:1] if quick else SIZES, desc=f"{name} forward"):
+        sizes, side = (SIZES[:1], 128) if quick else (SIZES, 384)
+        for height, width in tqdm(sizes, desc=f"{name} forward"):
             told = f"{name} forward {height}" + f" x {width}" * (height != width)
-            times[told] = alone(_forwards, name, height, width, device, rounds)
-        side = 128 if quick else 384
-        times[f"{name} training step"] = alone(_steps, name, side, 10, device, rounds)
+            results["time"][told] = fresh(_forwards, name, height, width, device, rounds)
+        told = f"{name} training step {side}"
+        results["time"][told] = fresh(_steps, name, side, 10, device, rounds)
         if not quick:
-            results["stages"][name] = alone(_stages, name, device)
-            results["variants"] |= alone(_variants, name, device, rounds)
-            for what in ("forward", "training step"):
-                results["memory"][f"{name} {what}"] = measure.peak_memory(name, what, device)
+            _look_closer(results, name, device, rounds)
+        _store(results, folder)  # what took minutes is not lost if the rest fails
     if not quick:
         results["growth"] = _growth(device)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    (folder / "bench.md").write_text(report.table(results), "utf-8")
-    if not quick:
+        _store(results, folder)
         report.picture(results, folder / "bench.png")
     return results
+
+
+def _look_closer(results: dict, name: str, device: str, rounds: int) -> None:
+    results["stages"][name] = alone(_stages, name, device)
+    results["variants"] |= alone(_variants, name, device, rounds)
+    if device == "cuda" or sys.platform == "linux":  # no other system tells the peak
+        for what in ("forward", "training step"):
+            results["memory"][f"{name} {what}"] = measure.peak_memory(name, what, device)
+
+
+def _store(results: dict, folder: Path) -> None:
+    texts = {"json": json.dumps(results, indent=1) + "\n", "md": report.table(results)}
+    for ending, text in texts.items():
+        with whole(folder / f"bench.{ending}") as partial:
+            partial.write_text(text, "utf-8")
 
 
 def _processor() -> str:
@@ -92,8 +113,18 @@ def alone(work: Callable, *args: object) -> Any:
     What the C library's allocator has seen changes what comes later: after a training step a
     forward pass of the peer is a tenth faster. So every comparison begins with a clean slate.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _exact) as pool:
         return pool.submit(work, *args).result()
+
+
+def fresh(work: Callable, *args: object) -> dict:
+    """The summary of pairs from several processes: one may be unlucky from its start to its end."""
+    pairs = [pair for _ in range(PROCESSES) for pair in alone(work, *args)]
+    return measure.summary(pairs)
+
+
+def _exact() -> None:
+    torch.backends.cudnn.allow_tf32 = False  # on a GPU, too, float32 is float32
 
 
 def _both(name: str, device: str, num_queries: int = 100) -> dict[str, nn.Module]:
@@ -108,26 +139,26 @@ def _equal(name: str, device: str) -> float:
 
 def _forwards(
     name: str, height: int, width: int, device: str, rounds: int, num_queries: int = 100
-) -> dict:
+) -> list[dict]:
     models, images = _both(name, device, num_queries), pictures(1, height, width, device)
     work = {side: partial(forward, side, models[side], images) for side in SIDES}
     return measure.paired(work, rounds, torch.device(device))
 
 
-def _steps(name: str, size: int, objects: int, device: str, rounds: int) -> dict:
+def _steps(name: str, size: int, objects: int, device: str, rounds: int) -> list[dict]:
     models, images = _both(name, device), pictures(2, size, size, device)
     truth = discs(2, size, objects, device)
-    work = {side: partial(step, side, models[side].train(), images, truth) for side in SIDES}
+    work = {side: partial(step, side, train(models[side]), images, truth) for side in SIDES}
     return measure.paired(work, rounds, torch.device(device))
 
 
 def _stages(name: str, device: str) -> dict:
-    models = {side: model.train() for side, model in _both(name, device).items()}
+    models = {side: train(model) for side, model in _both(name, device).items()}
     return measure.stages(models, 3, 384, torch.device(device))
 
 
 def _variants(name: str, device: str, rounds: int) -> dict:
-    """Our own forward pass at 512, compiled, and in bfloat16, against itself."""
+    """Our own forward pass at 512 ("theirs"), against itself compiled, or in bfloat16 ("ours")."""
     model, images = contest.make_ours(name).to(device), pictures(1, 512, 512, device)
     plain = forward("ours", model, images)
     compiled = torch.compile(model)
@@ -145,25 +176,22 @@ def _variants(name: str, device: str, rounds: int) -> dict:
             print(f"{name}, {way}: left out, it fails here ({type(error).__name__})")
             continue
         pair = {"theirs": lambda: forward("ours", model, images), "ours": work}
-        times = measure.paired(pair, rounds, torch.device(device))
-        variants[f"{name} forward 512, {way}"] = {
-            "seconds": times["ours"],
-            "ratio": times["ratio"],
-            "difference": max(contest.difference(a.float(), b) for a, b in zip(out, plain)),
-        }
+        times = measure.summary(measure.paired(pair, rounds, torch.device(device)))
+        differ = max(contest.difference(a.float(), b) for a, b in zip(out, plain))
+        variants[f"{name} forward 512, {way}"] = times | {"difference": differ}
     return variants
 
 
 def _growth(device: str) -> dict:
-    """How the time grows with one thing at a time; three rounds are enough to see it."""
+    """How the time grows with one thing at a time; a pair in each process is enough to see it."""
     return {
         "r50 forward, side of the picture in pixels": {
-            side: alone(_forwards, "r50", side, side, device, 3) for side in GROWTH["pixels"]
+            side: fresh(_forwards, "r50", side, side, device, 1) for side in GROWTH["pixels"]
         },
         "r50 training step at 256, objects in a picture": {
-            objects: alone(_steps, "r50", 256, objects, device, 3) for objects in GROWTH["objects"]
+            objects: fresh(_steps, "r50", 256, objects, device, 1) for objects in GROWTH["objects"]
         },
         "r50 forward at 256, queries": {
-            n: alone(_forwards, "r50", 256, 256, device, 3, n) for n in GROWTH["queries"]
+            n: fresh(_forwards, "r50", 256, 256, device, 1, n) for n in GROWTH["queries"]
         },
     }

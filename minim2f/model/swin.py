@@ -24,9 +24,9 @@ SIZES = {
 }
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d) + bias) V: PyTorch's attention, faster beside a learned bias."""
-    return (q * q.shape[-1] ** -0.5 @ k.mT + bias).softmax(-1) @ v
+def attend(q: Tensor, k: Tensor, v: Tensor, *biases: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d) + bias) V; slow twin: `scaled_dot_product_attention`."""
+    return (q * q.shape[-1] ** -0.5 @ k.mT + sum(biases)).softmax(-1) @ v
 
 
 class WindowAttention(ShiftedWindowAttention):
@@ -42,10 +42,10 @@ class WindowAttention(ShiftedWindowAttention):
         x = x.unflatten(2, (columns, window)).unflatten(1, (rows, window)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2)  # (B, windows, window^2, C)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(2, 4).unbind(3)
-        bias = self.get_relative_position_bias().to(x.dtype)  # (1, heads, window^2, window^2)
+        biases = [self.get_relative_position_bias().to(x.dtype)]  # (1, heads, window^2, window^2)
         if shift:
-            bias = bias + self._seams(rows, columns, x)[:, None]
-        x = self.proj(again(attend, q, k, v, bias).transpose(2, 3).flatten(3))
+            biases.append(self._seams(rows, columns, x)[:, None])
+        x = self.proj(again(attend, q, k, v, *biases).transpose(2, 3).flatten(3))
         x = x.unflatten(2, (window, window)).unflatten(1, (rows, columns)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))
         return x[:, :height, :width]

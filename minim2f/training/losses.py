@@ -74,7 +74,8 @@ def divisors(targets: Sequence[Target], config: Config) -> tuple[float, float]:
     segments = [len(target.labels) for target in targets]
     matched = sum(min(config.num_queries, count) for count in segments)
     unmatched = len(segments) * config.num_queries - matched
-    return float(sum(segments)), matched + config.eos_coef * unmatched
+    weight_sum = matched + config.eos_coef * unmatched
+    return float(sum(segments)), weight_sum or 1.0  # of nothing, the mean is 0
 
 
 def expected_loss(config: Config) -> float:
@@ -141,8 +142,8 @@ class Criterion:
                 points.append(self._points(draw_matched([layer], pairs[-1:])[0], generator))
         terms = {}
         for i, drawn in enumerate(draw_matched(layers, pairs)):
-            own = self._terms(layers[i], drawn, targets, pairs[i], points[i], by)
-            terms |= {name + (f"_{i - 1}" if i else ""): value for name, value in own.items()}
+            found = self._terms(layers[i], drawn, targets, pairs[i], points[i], by)
+            terms |= {name + (f"_{i - 1}" if i else ""): value for name, value in found.items()}
         return terms
 
     def _points(self, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -182,7 +183,8 @@ def draw_matched(layers: Sequence[Prediction], pairs: Sequence[Pairs]) -> Tensor
     """The matched masks of each prediction, and no others.
 
     All share F_pixel, so one product a picture draws the masks of all predictions: then F_pixel's
-    gradient, the largest of all, is also written once instead of ten times.
+    gradient, the largest of all, is also written once instead of ten times. The slow twin draws
+    all masks of each, `Prediction.mask_logits`, and takes the matched.
 
     Args:
         layers: L predictions of a batch.

@@ -153,11 +153,13 @@ def match(
     return pairs
 
 
+@torch.no_grad()
 def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
     """Mask logits of every query at some points.
 
     Sampling is linear and so is the product E' F, so either may come first: whichever leaves the
     other less to do. Large maps are sampled and then multiplied, small ones the other way round.
+    The slow twin samples `Prediction.mask_logits`. No gradient passes.
 
     Args:
         mask_embeddings: E', (N, C).

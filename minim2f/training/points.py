@@ -23,7 +23,7 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def sample_wide(maps: Tensor, points: Tensor) -> Tensor:
-    """`sample` for maps of many channels, fast; no gradient passes.
+    """`sample`, its slow twin, for maps of many channels; no gradient passes.
 
     A bilinear read is a weighted sum of four pixels. Where pixels are rows of a table, with their
     channels side by side, `embedding_bag` adds four rows at once, and grid_sample one number at a
@@ -51,7 +51,7 @@ def sample_wide(maps: Tensor, points: Tensor) -> Tensor:
     rows, shares = (t.where(inside, 0).flatten(1).mT.contiguous() for t in (pixel, share))
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels).contiguous()  # channels side by side
     read = F.embedding_bag(rows, table, per_sample_weights=shares, mode="sum")
-    return read.view(batch, -1, channels)
+    return read.view(batch, points.shape[1], channels)
 
 
 def uniform(

@@ -74,7 +74,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm).item()
         # float16 may run over while its scaler looks for a scale; without float16 that is 1
         if not math.isfinite(norm) and self.scaler.get_scale() <= 1:
-            raise part.not_finite("the gradient's length", norm, divide_by)
+            raise not_finite("the gradient's length", norm, parts, divide_by)
         self.scaler.step(self.adam)  # takes no step if scaled gradients ran over
         self.scaler.update()
         told = dict(zip(totals, processes.average(list(totals.values()), self.device)))
@@ -104,20 +104,26 @@ class Part:
         try:
             terms = self.losses(self.trainer.replica, divide_by)
         except NotFinite:
-            raise self.not_finite("the matching cost", math.nan, divide_by) from None
+            raise not_finite("the matching cost", math.nan, [self], divide_by) from None
         self.trainer.scaler.scale(sum(terms.values()) * share).backward()
         values = (torch.stack(list(terms.values())).detach() * share).tolist()  # one transfer
         for name, value in zip(terms, values):
             if not math.isfinite(value):
-                raise self.not_finite(name, value, divide_by)
+                raise not_finite(name, value, [self], divide_by)
         return dict(zip(terms, values))
 
-    def not_finite(self, what: str, value: float, divide_by: list[float]) -> NotFinite:
-        """The error that says what broke, and what was the first to."""
+    def guilty(self, divide_by: list[float]) -> str | None:
+        """What was the first to break in this part, if anything."""
         model, names = self.trainer.model, [sample.file_name for sample in self.samples]
-        guilty = first_guilty(model, self.images, names, lambda: self.losses(model, divide_by))
-        self.trainer.adam.zero_grad()
-        return NotFinite(
-            f"step {self.number + 1}: {what} is {value}, so this step was not taken. {guilty}. "
-            "Look at these pictures and their masks, or lower the learning rate"
-        )
+        return first_guilty(model, self.images, names, lambda: self.losses(model, divide_by))
+
+
+def not_finite(what: str, value: float, parts: list[Part], divide_by: list[float]) -> NotFinite:
+    """The error that says what broke, and what was the first to."""
+    found = next(filter(None, (part.guilty(divide_by) for part in parts)), None)
+    found = found or "Run once more, every number was finite: the failure cannot be repeated"
+    parts[0].trainer.adam.zero_grad()
+    return NotFinite(
+        f"step {parts[0].number + 1}: {what} is {value}, so this step was not taken. {found}. "
+        "Look at these pictures and their masks, or lower the learning rate"
+    )
