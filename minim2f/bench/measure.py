@@ -62,12 +62,13 @@ def paired(
 
 
 def summary(pairs: list[dict[str, float]]) -> dict:
-    """Median seconds of both sides, and the median, least and largest of theirs / ours."""
+    """Median seconds of both sides; the median and the middle half of theirs / ours, and all."""
     ratios = [pair["theirs"] / pair["ours"] for pair in pairs]
     return {
         **{side: statistics.median(pair[side] for pair in pairs) for side in SIDES},
         "ratio": statistics.median(ratios),
-        "range": [min(ratios), max(ratios)],
+        "range": torch.tensor(ratios).quantile(torch.tensor([0.25, 0.75])).tolist(),
+        "ratios": ratios,
     }
 
 
