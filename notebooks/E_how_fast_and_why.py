@@ -213,10 +213,9 @@ for name, maps in (("one layer, planes", planes), ("one layer, channels last", f
 table(HEADER, [*rows, race("nine layers, three sizes", nine_slow, nine_fast, 5)])
 
 # %% [markdown]
-# *Verdict:* it depends on the order in memory, of which the prediction said nothing. Now you resize 256 channels instead of
-# 100 masks. As planes, one channel after the other, that takes more time than the product saves; channels last, a
-# pixel's channels lie side by side and are averaged together. And queries change in every layer, $F_{pixel}$ does not: resize it
-# once for each of three sizes, and nine layers share the bill.
+# *Verdict:* it depends on the order in memory. Now you resize 256 channels instead of 100 masks. As planes, that takes longer
+# than the product saves; channels last, a pixel's channels are averaged together. And queries change in every layer,
+# $F_{pixel}$ does not: resized once for each of three sizes, it serves nine layers.
 #
 # ### Lever 2: sample first, multiply afterwards
 #
@@ -239,8 +238,7 @@ for points in (few, many):
 table(HEADER, rows)
 
 # %% [markdown]
-# *Verdict:* many times faster for few points; with 12,544, not far from the number of pixels, little is left. The
-# experiment looks for the border.
+# *Verdict:* many times faster for few points; with 12,544, little is left. The experiment looks for the border.
 #
 # ### Lever 3: a sum of rows need not be written down
 #
@@ -352,7 +350,7 @@ table(HEADER, [race("whole → strips, and backward", lambda: back(whole), lambd
 print(f"kept: whole {kept(whole):.0f} MB, strips {kept(strips):.0f} MB")
 
 # %% [markdown]
-# *Verdict:* it costs time and pays in memory; the last section shows how much of a whole step's.
+# *Verdict:* it pays in memory, for a little time.
 
 # %% [markdown]
 # ## Shapes
@@ -463,7 +461,7 @@ assert torch.autograd.gradcheck(lambda v, l, w: read(v, tiny[1], l, w), (tiny[0]
 # ### Where sampling first stops paying
 #
 # *Hypothesis:* with the published 12,544 points, a map of 112 × 112 pixels is the border. One thing changes, the side of
-# the map; three seeds draw the points. Both orders read rows, so that the order alone makes the difference.
+# the map; three seeds draw the points. Both orders read rows.
 
 # %%
 def draw_then_read(e, f_pixel, points):
@@ -587,15 +585,13 @@ print(f"if all else were free, and products as fast as this one: {left:.2f} time
 
 # %% [markdown]
 # This is the prediction's 60 of 100 milliseconds: most of what remains are products that *every* implementation of this
-# paper computes, with the same library, and Amdahl's law bounds what the rest can win. The backward pass costs two products
-# for each, so the floor of a training step is three times as high. Fewer bits (bfloat16) would lower the floor; a compiler
+# paper computes, with the same library. The backward pass costs two products for each, so the floor of a training step is three times as high. Fewer bits (bfloat16) would lower the floor; a compiler
 # that fuses the steps between the products works on the gap alone.
 #
 # ### The whole, stored
 #
 # `minim2f bench -o data/bench` runs minim2f beside the model of Hugging Face Transformers: same weights, equal outputs, in
-# turn, in three fresh processes, for an unlucky process is unlucky from its start to its end. Its result is stored, and
-# read here. Unlike this page, it has all threads.
+# turn, in three fresh processes. Its result is stored, and read here; unlike this page, it has all threads.
 
 # %%
 import json
@@ -635,14 +631,13 @@ if bench["time"]:
         fig,
         "Bars: how many times faster minim2f is than Transformers, for forward passes of several "
         "sizes and training steps of two backbones, each with its range.",
-        "The dotted line is a draw, the black lines are the middle half. The "
-        "forward passes of a backbone should win more than its training step; a black line that "
-        "crosses the dotted one proves nothing.",
+        "The dotted line is a draw, the black lines are the middle half: one "
+        "that crosses the dotted line would prove nothing.",
     )
 
 # %% [markdown]
-# The last table: `torch.compile` and bfloat16 depend on the processor, and bfloat16 pays with digits. Where mere rounding
-# (`torch.compile`) differs by more than 1e-3, a cell of an attention mask near 0 fell to the other side.
+# The last table: `torch.compile` and bfloat16 depend on the processor, and bfloat16 pays with digits. Where
+# `torch.compile` differs by more than rounding, a mask cell near 0 fell to the other side.
 
 # %% [markdown]
 # ## Break it
