@@ -128,7 +128,7 @@ print(f"{peak / 1e9:.0f} billion operations, {bandwidth / 1e9:.0f} billion bytes
 # %% [markdown]
 # ### A fair clock
 #
-# Other programs disturb a measurement, and they come and go. So run both ways **in turn**, and trust the ratio within a
+# Other programs disturb a measurement. So run both ways **in turn**, and trust the ratio within a
 # pair: a slow moment is slow for both. The first round does not count. Report the median, and the range of
 # the middle half of the pairs; if that range comes within a twentieth of 1, you have not shown anything.
 
@@ -220,7 +220,7 @@ table(HEADER, [*rows, race("nine layers, three sizes", nine_slow, nine_fast, 5)]
 # ### Lever 2: sample first, multiply afterwards
 #
 # The matcher reads 100 masks at $P$ points. *Prediction:* it pays while $P$ is smaller than the number of pixels, and
-# stops there. (Two things change: channels last, a point is also read differently, as a sum of four rows.)
+# stops there. (Channels last, a point is also read differently: as a sum of four rows.)
 
 # %%
 def sample_then_draw(e, f_pixel, points):
@@ -410,7 +410,7 @@ ways = {  # slow and fast, or the only one
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4.2))
-roof = torch.logspace(-1, 3, 200)
+roof = torch.logspace(-1, 3.2, 200)
 ax.loglog(roof, (bandwidth * roof).clamp(max=peak) / 1e9, color="black")
 for n, (name, (operations, numbers)) in enumerate(steps.items()):
     took = [min(seconds(way) for _ in range(5)) for way in ways[name]]
@@ -420,8 +420,8 @@ for n, (name, (operations, numbers)) in enumerate(steps.items()):
         ax.annotate("", (at, speed[1]), (at, speed[0]), arrowprops=arrow)
         ax.plot(at, speed[0], "o", color=f"C{n}", markerfacecolor="white")
     ax.plot(at, speed[-1], "o", color=f"C{n}")
-    ax.annotate(name, (at, speed[-1]), xytext=(8, -10), textcoords="offset points")
-ax.text(0.12, 0.2 * bandwidth / 1e9, "memory", rotation=27)
+    ax.annotate(name, (at, speed[-1]), xytext=(6, -14), textcoords="offset points", fontsize=9)
+ax.text(0.5, 0.65 * bandwidth / 1e9, "memory", rotation=42, rotation_mode="anchor")
 ax.text(0.12, 1.15 * peak / 1e9, "processor: a large product")
 ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="billion operations a second")
 figure(
@@ -544,7 +544,7 @@ table(HEADER, rows)
 
 # %% [markdown]
 # Steps along a *short* last dimension are slow: the loop over 12 or 2 numbers ends before it has begun to use the
-# processor's wide registers. Laid out along hundreds of numbers, the same arithmetic runs several times faster; so
+# processor's wide registers. Laid out along hundreds, the same arithmetic runs several times faster; so
 # does pooling, for neighbours that are whole rows. The linear layer brings nothing that this clock can see: a 1 × 1
 # convolution, channels last, already is that product. The table that lies across memory is the trap: `embedding_bag`
 # accepts it, and falls back to a slow path in silence.
