@@ -57,6 +57,12 @@ def models(request):
     return pair(request.param)
 
 
+def problem():
+    """Two pictures of noise with three and five objects of noise."""
+    masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
+    return torch.randn(2, 3, 64, 96), [torch.randint(0, 133, (n,)) for n in (3, 5)], masks
+
+
 def outputs(theirs, images, **targets):
     return theirs(images, output_auxiliary_logits=True, output_hidden_states=True, **targets)
 
@@ -91,9 +97,7 @@ def test_backbone_and_pixel_decoder_agree(models):
 
 def test_all_thirty_loss_terms_agree(models):
     ours, theirs = models
-    images = torch.randn(2, 3, 64, 96)
-    masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
-    labels = [torch.randint(0, 133, (n,)) for n in (3, 5)]
+    images, labels, masks = problem()
     targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
     with torch.no_grad():
         hers = outputs(theirs, images)
@@ -116,9 +120,7 @@ def test_all_thirty_loss_terms_agree(models):
 def test_every_gradient_agrees(models):
     """Of the loss, for all weights: so every fast path is also right on the way back."""
     ours, theirs = models
-    images = torch.randn(2, 3, 64, 96)
-    masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
-    labels = [torch.randint(0, 133, (n,)) for n in (3, 5)]
+    images, labels, masks = problem()
     targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
     torch.manual_seed(5)
     sum(Criterion(ours.config)(ours(images), targets).values()).backward()
