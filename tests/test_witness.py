@@ -134,7 +134,8 @@ def test_every_gradient_agrees(models):
     for name, parameter in ours.named_parameters():
         mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         assert (mine - hers[name]).abs().max() <= 1e-9 * hers[name].abs().max() + 1e-12, name
-    ours.zero_grad(), theirs.zero_grad()
+    ours.zero_grad()
+    theirs.zero_grad()
 
 
 def test_one_decoder_layer_agrees(models):

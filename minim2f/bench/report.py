@@ -8,17 +8,16 @@ from ..plots import INK, figure, save
 
 LIGHT, DARK = "#9DB8CC", "#1D4E79"
 
+ABOUT = """\
+{machine}, {threads} threads, torch {torch}, transformers {transformers}; {rounds} pairs in each of
+three processes, in the growth tables one. A forward pass has one picture, a training step two with
+10 objects each, unless said. Times faster: the median of the ratios within pairs, so it is not
+quite the ratio of the median times; and the middle half of the ratios (bench.json has them all)."""
+
 
 def table(results: dict) -> str:
     """The measurements as Markdown: ratios first, for times differ from machine to machine."""
-    about = "{machine}, {threads} threads, torch {torch}, transformers {transformers}; {rounds} "
-    about += (
-        "pairs in each of three processes, in the growth tables one. A forward pass has one "
-        "picture, a training step two with 10 objects each, unless said. Times faster: the median "
-        "of the ratios within pairs, so it is not quite the ratio of the median times; and the "
-        "middle half of these ratios (bench.json has them all)."
-    )
-    tables = [about.format(**results)]
+    tables = [ABOUT.format(**results)]
     sides = ["theirs", "ours", "times faster", "middle half"]
     tables.append(
         _table(["", *sides], {name: _sides(row) for name, row in results["time"].items()})
