@@ -13,8 +13,8 @@ import torch
 from . import plots
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
-from .data.fetch import FetchError, fetch_coco_mini
-from .data.memory import Memory
+from .data.coco_mini import FetchError, fetch_coco_mini
+from .data.sample import Memory
 from .model.config import preset
 from .model.mask2former import Mask2Former
 from .training.evaluation import evaluate, row

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .data.images import to_image
+from .data.sample import bounding_box
 from .model.config import Config
 from .model.mask2former import Mask2Former
 from .shapes import check, scope
@@ -234,7 +235,6 @@ def _result(masks: np.ndarray, entries: list[tuple[int, float]], categories: lis
     for number in range(len(entries), 0, -1):  # the best is painted last, and so on top
         mask, (label, score) = masks[number - 1], entries[number - 1]
         ids[mask] = number
-        y, x = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
         segments.append(
             {
                 "id": number,
@@ -242,7 +242,7 @@ def _result(masks: np.ndarray, entries: list[tuple[int, float]], categories: lis
                 "score": score,
                 "isthing": bool(categories[label]["isthing"]),
                 "area": int(mask.sum()),
-                "box": [int(v) for v in (x[0], y[0], x[-1] - x[0] + 1, y[-1] - y[0] + 1)],
+                "box": bounding_box(mask),
             }
         )
     return Result(ids, segments[::-1], masks)

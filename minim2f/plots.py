@@ -8,7 +8,6 @@ outlines and names are light on dark, for grey print. An image is a (3, H, W) ui
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
+
+from .files import write
 
 Color = tuple[float, float, float]
 INK = "#202020"
@@ -60,13 +61,9 @@ def figure(
 
 def save(fig: Figure, path: str | Path, dpi: int = 150) -> Path:
     """Writes a figure, all of it or nothing; the ending of `path` says how (.png, .svg, .pdf)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn, partial = io.BytesIO(), path.with_name(f".{path.name}.{os.getpid()}")
-    fig.savefig(drawn, format=path.suffix[1:], dpi=dpi, bbox_inches="tight")
-    partial.write_bytes(drawn.getvalue())
-    os.replace(partial, path)
-    return path
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format=Path(path).suffix[1:], dpi=dpi, bbox_inches="tight")
+    return write(path, drawn.getvalue())
 
 
 def draw_image(ax: Axes, image: ArrayLike, title: str | None = None) -> None:

@@ -249,7 +249,7 @@ table(HEADER, rows)
 # %%
 from minim2f.model.deformable import attend_slow
 from minim2f.model.pixel_decoder import pixel_centres
-from minim2f.reads import read
+from minim2f.ops.deformable import read
 
 def attention_inputs(sizes):
     """Pixels that look around themselves, some two pixels far, as a trained encoder does."""
@@ -327,7 +327,7 @@ table(HEADER, [
 
 # %%
 from torch import nn
-from minim2f.strips import Strips
+from minim2f.ops.strips import Strips
 
 ffn = Strips(nn.Linear(256, 1024), nn.ReLU(inplace=True), nn.Linear(1024, 256))
 tokens = torch.randn(2 * 3024, 256, requires_grad=True)
@@ -806,9 +806,9 @@ library_table(
     {
         "resize_then_draw": "minim2f.model.transformer_decoder.attention_mask",
         "sample_then_draw": "minim2f.training.points.sample_wide",
-        "read, in_order": "minim2f.reads.read",
+        "read, in_order": "minim2f.ops.deformable.read",
         "norms[1]": "minim2f.model.backbone.FrozenNorm",
-        "strips": "minim2f.strips.Strips",
+        "strips": "minim2f.ops.strips.Strips",
         "race": "minim2f.bench.measure.paired",
         "the stored result": "minim2f.bench.run.bench",
     }

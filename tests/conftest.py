@@ -32,6 +32,6 @@ def coco_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mirror = os.environ.get("MINIM2F_MIRROR")
     if not mirror:
         pytest.skip("needs coco-mini: run `make data`, or let MINIM2F_MIRROR name a copy of it")
-    from minim2f.data.fetch import fetch_coco_mini
+    from minim2f.data.coco_mini import fetch_coco_mini
 
     return fetch_coco_mini(tmp_path_factory.mktemp("coco-mini"), mirror, progress=False)

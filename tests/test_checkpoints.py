@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import os
 import pickle
 import re
 import shutil
@@ -19,9 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import minim2f
-from minim2f import checkpoints, keys, published
-from minim2f.data.download import FetchError, download
-from minim2f.foreign import CLASSES, config_from_json, config_of, config_to_json
+from minim2f.checkpoints import names, pickles, published
+from minim2f.files import FetchError, download
+from minim2f.checkpoints.config_json import CLASSES, config_from_json, config_of, config_to_json
 from minim2f.model.config import PRESETS
 from minim2f.model.swin import SIZES as SWINS
 
@@ -105,7 +106,7 @@ def files(model, tmp_path_factory):
     minim2f.save(model, folder / "ours")
     minim2f.export(model, folder / "official.pkl")
     minim2f.export(model, folder / "huggingface", "huggingface")
-    tensors = keys.to_official(model.state_dict(), model.config)
+    tensors = names.to_official(model.state_dict(), model.config)
     torch.save({"model": tensors, "iteration": 3}, folder / "official.pth")
     return folder
 
@@ -117,7 +118,7 @@ def files(model, tmp_path_factory):
 def test_official_names_and_shapes_of_every_preset(name):
     config = minim2f.preset(name)
     found, expected = (
-        described(keys.to_official(empty_state(config), config)),
+        described(names.to_official(empty_state(config), config)),
         FACTS[f"official_{name}"],
     )
     if isinstance(expected, str):
@@ -129,7 +130,7 @@ def test_official_names_and_shapes_of_every_preset(name):
 def test_official_names_and_shapes_of_the_fpn():
     config = minim2f.preset("r50", pixel_decoder="fpn")
     prefix = "sem_seg_head.pixel_decoder."
-    found = described(keys.to_official(empty_state(config), config))
+    found = described(names.to_official(empty_state(config), config))
     assert {
         name.removeprefix(prefix): shape for name, shape in found.items() if name.startswith(prefix)
     } == FACTS["official_BasePixelDecoder"]
@@ -140,9 +141,9 @@ def test_hugging_face_names_and_shapes(name):
     config = minim2f.preset(name)
     state = empty_state(config)
     theirs = numbered(FACTS[f"huggingface_{name}"])  # the names of transformers 5 in memory
-    assert described(keys.from_huggingface(theirs, config)) == described(state)
-    ours = keys.to_huggingface(state, config)  # those in files
-    assert described(keys.renew(theirs)) == described(ours)
+    assert described(names.from_huggingface(theirs, config)) == described(state)
+    ours = names.to_huggingface(state, config)  # those in files
+    assert described(names.renew(theirs)) == described(ours)
 
 
 @pytest.mark.parametrize("format", ["official", "huggingface"])
@@ -150,9 +151,9 @@ def test_hugging_face_names_and_shapes(name):
 def test_there_and_back_every_tensor_finds_its_place(name, format):
     config = minim2f.preset(name)
     theirs = numbered(FACTS[f"{format}_{name}"])
-    ours = getattr(keys, f"from_{format}")(theirs, config)
-    back = getattr(keys, f"to_{format}")(ours, config)
-    assert same_state(keys.tidy(back, config), keys.tidy(theirs, config))
+    ours = getattr(names, f"from_{format}")(theirs, config)
+    back = getattr(names, f"to_{format}")(ours, config)
+    assert same_state(names.tidy(back, config), names.tidy(theirs, config))
 
 
 @pytest.mark.parametrize("format", ["official", "huggingface"])
@@ -160,15 +161,15 @@ def test_there_and_back_every_tensor_finds_its_place(name, format):
 def test_there_and_back_every_number_is_exact(monkeypatch, format, changes):
     monkeypatch.setitem(SWINS, "swin_x", (24, (1, 1, 2, 1), (1, 2, 3, 4), 4))
     model = small_model(**changes)
-    theirs = getattr(keys, f"to_{format}")(model.state_dict(), model.config)
-    ours = getattr(keys, f"from_{format}")(theirs, model.config)
+    theirs = getattr(names, f"to_{format}")(model.state_dict(), model.config)
+    ours = getattr(names, f"from_{format}")(theirs, model.config)
     assert same_state(ours, model.state_dict())
 
 
 def test_a_wrong_row_cannot_hide_between_equal_shapes():
     """Names that are easy to mix up, from the spec of both sides."""
     config = minim2f.preset("swin_t")
-    names = {
+    known = {
         "decoder.query_content.weight": ("query_feat.weight", "queries_features.weight"),
         "decoder.query_position.weight": ("query_embed.weight", "queries_embedder.weight"),
         "pixel_decoder.project.res5.0.weight": ("input_proj.0.0.weight", "projections.0.0.weight"),
@@ -192,9 +193,9 @@ def test_a_wrong_row_cannot_hide_between_equal_shapes():
         "backbone.stages.2.5.mlp.3.bias": ("blocks.5.mlp.fc2.bias", "blocks.5.output.dense.bias"),
     }
     state = empty_state(config)
-    for name, endings in names.items():
-        for column, ending in zip((keys.OFFICIAL, keys.HUGGINGFACE), endings):
-            (found,) = keys.translate({name: state[name]}, keys.OURS, column)
+    for name, endings in known.items():
+        for column, ending in zip((names.OFFICIAL, names.HUGGINGFACE), endings):
+            (found,) = names.translate({name: state[name]}, names.OURS, column)
             assert found.endswith(ending)
 
 
@@ -218,7 +219,7 @@ def test_a_wrong_row_cannot_hide_between_equal_shapes():
 )
 def test_every_row_speaks_of_one_layer(ours, official):
     """Names may be swapped among layers of equal shape, and every list would still agree."""
-    for row in keys.ROWS:
+    for row in names.ROWS:
         a, b = re.search(ours, row[0]), re.search(official, row[1])
         assert bool(a) == bool(b), row[:2]
         digits = [[d for d in m.groups() if d and d.isdigit()] for m in (a, b) if m]
@@ -226,7 +227,7 @@ def test_every_row_speaks_of_one_layer(ours, official):
 
 
 def test_levels_of_the_fpn_count_from_one():
-    for ours, official, _ in keys.ROWS:
+    for ours, official, _ in names.ROWS:
         if level := re.match(r"pixel_decoder\.(?:lateral|output)\.res(\d)", ours):
             assert f"_{int(level[1]) - 1}" in official
 
@@ -236,7 +237,7 @@ def test_queries_keys_and_values_are_stacked_in_this_order():
     tensors = {
         base + f"{c}_proj.bias": torch.full((2,), i) for i, c in ((2, "v"), (1, "k"), (0, "q"))
     }
-    stacked = keys.from_huggingface(tensors, SMALL)["decoder.layers.0.self_attention.in_proj.bias"]
+    stacked = names.from_huggingface(tensors, SMALL)["decoder.layers.0.self_attention.in_proj.bias"]
     assert stacked.tolist() == [0, 0, 1, 1, 2, 2]
 
 
@@ -254,7 +255,7 @@ def test_old_official_names_are_read(files, model, tmp_path):
 def test_a_name_in_two_ages_is_refused():
     twice = [f"sem_seg_head.predictor.{name}.weight" for name in ("static_query", "query_feat")]
     with pytest.raises(ValueError, match="query_feat.weight is there twice"):
-        keys.renew({name: torch.zeros(1) for name in twice})
+        names.renew({name: torch.zeros(1) for name in twice})
 
 
 # ---- whole files ----------------------------------------------------------------------------
@@ -283,17 +284,17 @@ def test_an_official_file_is_what_detectron2_reads(files, model):
     content = pickle.loads((files / "official.pkl").read_bytes())
     assert content["__author__"] == "minim2f"
     assert all(type(array) is np.ndarray for array in content["model"].values())
-    expected = described(keys.to_official(model.state_dict(), model.config))
+    expected = described(names.to_official(model.state_dict(), model.config))
     assert described({n: torch.from_numpy(a) for n, a in content["model"].items()}) == expected
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes_are_recognised_by_their_tensors(name):
     config = minim2f.preset(name)
-    theirs = keys.to_official(empty_state(config), config)
+    theirs = names.to_official(empty_state(config), config)
     theirs = {n: t.new_zeros((), device="cpu").expand(t.shape) for n, t in theirs.items()}
     del theirs["criterion.empty_weight"]
-    found = config_of(keys.from_official(theirs, config))
+    found = config_of(names.from_official(theirs, config))
     assert replace(found, categories=()) == config
     assert len(found.categories) == 133 and found.categories[0]["name"] == "person"
 
@@ -515,7 +516,7 @@ def test_harmless_arrays_of_every_kind_are_read(tmp_path, protocol):
     }
     file = tmp_path / "a.pkl"
     file.write_bytes(pickle.dumps({"model": OrderedDict(content), "epoch": 3}, protocol))
-    found = checkpoints.read_pickle(file)
+    found = pickles.read_pickle(file)
     assert list(found) == list(content)
     for name, array in content.items():
         assert np.array_equal(found[name].numpy(), array), name
@@ -732,11 +733,10 @@ def test_a_failed_export_leaves_the_old_file(files, model, tmp_path, monkeypatch
     file = minim2f.export(model, tmp_path / "model.pkl")
     before = file.read_bytes()
 
-    def fail(content, stream, protocol):
-        stream.write(b"half a file")
+    def fail(file):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pickle, "dump", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         minim2f.export(model, file)
     assert file.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["model.pkl"]

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import minim2f
-from minim2f.__main__ import main
+from minim2f.cli import main
 from minim2f.data import open_dataset
-from minim2f.data.coco import write_coco
+from minim2f.data.coco_panoptic import write_coco
 
 
 @pytest.fixture(scope="module")

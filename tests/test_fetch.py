@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minim2f.data import fetch
-from minim2f.data.coco import id_to_rgb, open_coco
-from minim2f.data.download import FetchError, download
-from minim2f.data.fetch import coco_mini_folder, fetch_coco_mini, find_coco_mini
+from minim2f.data import coco_mini as module
+from minim2f.data.coco_panoptic import id_to_rgb, open_coco
+from minim2f.files import FetchError, download
+from minim2f.data.coco_mini import coco_mini_folder, fetch_coco_mini, find_coco_mini
 
 BODY = np.random.default_rng(0).bytes(200_000)
 MANIFEST = Path(__file__).resolve().parents[1] / "data" / "coco_mini.json"
@@ -99,7 +99,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("minim2f.data.download.PAUSE", 0)
+    monkeypatch.setattr("minim2f.files.PAUSE", 0)
 
 
 def get(server: Server, target: Path, **facts) -> Path:
@@ -351,7 +351,7 @@ def mirror(server, tmp_path, monkeypatch) -> Path:
     }
     data.mkdir(parents=True)
     (data / "coco_mini.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr(fetch, "_CHECKOUT", data / "coco_mini.json")
+    monkeypatch.setattr(module, "_CHECKOUT", data / "coco_mini.json")
     return mirror
 
 
@@ -436,8 +436,8 @@ def test_other_annotations_are_refused(mirror, tmp_path, content, reason):
 
 def test_an_installed_package_uses_the_cache(mirror, tmp_path, monkeypatch):
     inside = tmp_path / "site-packages.json"
-    fetch._CHECKOUT.rename(inside)  # as in a wheel: no checkout, a manifest inside the package
-    monkeypatch.setattr(fetch, "_IN_WHEEL", inside)
+    module._CHECKOUT.rename(inside)  # as in a wheel: no checkout, a manifest inside the package
+    monkeypatch.setattr(module, "_IN_WHEEL", inside)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert fetch_coco_mini(mirror=mirror, progress=False) == find_coco_mini()

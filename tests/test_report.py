@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minim2f.report import read_log, report
+from minim2f.training_report import read_log, report
 
 
 def start(step: int = 0, classes: int = 2, predictions: int = 4) -> dict:

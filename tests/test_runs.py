@@ -21,15 +21,15 @@ from torch import nn
 
 import minim2f
 from minim2f.data import Sample
-from minim2f.data.memory import Memory
+from minim2f.data.sample import Memory
 from minim2f.model.pixel_decoder import FPN, DeformablePixelDecoder
-from minim2f.training import processes, run
+from minim2f.training import distributed, run_folder
 from minim2f.training.loop import Stopped, evaluate, first_loss, train
 from minim2f.training.losses import Criterion, divisors, expected_loss
 from minim2f.training.recipe import TINY, TrainConfig
-from minim2f.training.run import CHECKPOINT, LOG
+from minim2f.training.run_folder import CHECKPOINT, LOG
 from minim2f.training.step import Trainer
-from minim2f.training.stream import Places, collate, stream
+from minim2f.training.batches import Places, collate, stream
 
 CATEGORIES = [{"id": i, "name": f"c{i}", "isthing": 1} for i in (3, 7, 9)]
 STEPS = 240
@@ -110,7 +110,7 @@ def child(folder: Path, resume: bool, die: str | None = None) -> None:
 
 
 def _die_while_writing(place: str) -> None:
-    written = run.save_file
+    written = run_folder.save_file
     calls = []
 
     def half(tensors, path, metadata):
@@ -121,7 +121,7 @@ def _die_while_writing(place: str) -> None:
                 os.truncate(path, os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run.save_file = half
+    run_folder.save_file = half
 
 
 def start(*arguments) -> multiprocessing.Process:
@@ -271,8 +271,8 @@ def test_a_broken_checkpoint_is_named(tmp_path, damage):
 
 
 def test_a_full_disk_is_reported_before_training_starts(tmp_path, monkeypatch):
-    usage = type(run.shutil.disk_usage(tmp_path))(10**9, 10**9 - 1000, 1000)
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda path: usage)
+    usage = type(run_folder.shutil.disk_usage(tmp_path))(10**9, 10**9 - 1000, 1000)
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage)
     steps = []
     with pytest.raises(OSError, match="the disk has 0 MB left"):
         train(small_model(), squares(), SHORT, False, steps.append, tmp_path / "run")
@@ -298,18 +298,18 @@ def test_a_file_in_the_folder_s_place_is_reported_before_training_starts(tmp_pat
 
 
 def test_a_disk_that_fills_up_later_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    written, recipe = run.save_file, dataclasses.replace(SHORT, steps=4)
+    written, recipe = run_folder.save_file, dataclasses.replace(SHORT, steps=4)
 
     def full(tensors, path, metadata):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     def fill(step: int) -> None:
-        monkeypatch.setattr(run, "save_file", full if step >= 2 else written)
+        monkeypatch.setattr(run_folder, "save_file", full if step >= 2 else written)
 
     with pytest.raises(OSError, match="No space"):
         train(small_model(), squares(), recipe, False, fill, tmp_path / "run")
-    monkeypatch.setattr(run, "save_file", written)
+    monkeypatch.setattr(run_folder, "save_file", written)
     train(small_model(), squares(), recipe, False, None, tmp_path / "run", True)
     train(small_model(), squares(), recipe, False, None, tmp_path / "whole")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
@@ -365,7 +365,7 @@ def gradients(batch: list[list[Sample]], precision: str = "float32", double: boo
     """The gradient of one step on whole masks, without dropout: nothing in it is random."""
     model = small_model(num_points=None, dropout=0.0)
     model = model.double() if double else model
-    size = sum(map(len, batch)) * processes.count()
+    size = sum(map(len, batch)) * distributed.count()
     changes = {"clip_norm": 1e9, "batch_size": size, "accumulate": len(batch)}
     trainer = Trainer(model, dataclasses.replace(RECIPE, precision=precision, **changes))
     if precision == "float16":  # the usual scale, 65536, is halved until nothing runs over
@@ -386,7 +386,7 @@ def in_two(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with processes.joined("cpu"):
+    with distributed.joined("cpu"):
         found = gradients([squares()[rank * 2 : rank * 2 + 2]])
         scores = evaluate(small_model(), squares(5))
         torch.save({"gradients": found, "pq": scores["All"], "ap": scores["ap"]["ap"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from minim2f.data.drawing import Stroke, box, disc, outline, render
+from minim2f.data.scenes.drawing import Stroke, box, disc, outline, render
 from minim2f.data.scenes import CATEGORIES, Scenes, draw
 
 COCO = {3: "car", 9: "boat", 13: "stop sign", 16: "bird", 28: "umbrella", 37: "sports ball"}

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minim2f import strips
+from minim2f.ops import strips
 from minim2f.model.swin import attend
-from minim2f.strips import Strips, again
+from minim2f.ops.strips import Strips, again
 
 
 def network(**kind) -> Strips:

@@ -7,7 +7,7 @@ import torch
 
 import minim2f
 from minim2f.inference import semantic_scores
-from minim2f.keys import from_huggingface
+from minim2f.checkpoints.names import from_huggingface
 from minim2f.model.transformer_decoder import Level
 from minim2f.training.losses import Criterion
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..keys import from_huggingface
+from ..checkpoints.names import from_huggingface
 from ..model.config import preset
 from ..model.mask2former import Mask2Former
+from ..training.batches import Truth
 from ..training.losses import Criterion
-from ..training.stream import Truth
 
 CLASSES = 133
 SIDES = ("theirs", "ours")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..checkpoints import whole
+from ..files import whole
 from . import contest, measure, report
 from .contest import SIDES, discs, forward, pictures, step, train
 

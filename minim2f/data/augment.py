@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .color import jitter
-from .sample import Sample
+from .sample import Sample, bounding_box
 
 GREY = 128  # what a padded image shows; its truth there is void
 
@@ -127,12 +127,6 @@ def random_crop(
 def color_jitter(sample: Sample, generator: torch.Generator) -> Sample:
     """The same picture in other colours (SSD's; see `data.color`), with the truth that it had."""
     return dataclasses.replace(sample, image=jitter(sample.image, generator))
-
-
-def bounding_box(mask: np.ndarray) -> list[int]:
-    """[x, y, width, height] of a mask (H, W) with at least one pixel, in pixels (COCO's bbox)."""
-    ys, xs = np.flatnonzero(mask.any(1)).tolist(), np.flatnonzero(mask.any(0)).tolist()
-    return [xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1]
 
 
 def _integer(low: int, high: int, generator: torch.Generator) -> int:

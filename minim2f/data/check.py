@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .coco import coco_files, open_coco
-from .document import Report
-from .fetch import find_coco_mini
-from .labelmaps import LabelMaps
+from .coco_json import Report
+from .coco_mini import find_coco_mini
+from .coco_panoptic import coco_files, open_coco
+from .label_maps import LabelMaps
 from .sample import Dataset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,6 +90,12 @@ class Sample:
         return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
 
 
+def bounding_box(mask: np.ndarray) -> list[int]:
+    """[x, y, width, height] of a mask (H, W) with at least one pixel, in pixels (COCO's bbox)."""
+    ys, xs = np.flatnonzero(mask.any(1)).tolist(), np.flatnonzero(mask.any(0)).tolist()
+    return [xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1]
+
+
 class Dataset(Protocol):
     """A sequence of samples that knows its categories (COCO dicts: id, name, isthing).
 
@@ -105,3 +112,19 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+class Memory(list):
+    """A data set of samples that were made before.
+
+    Args:
+        samples: in any number.
+        categories: COCO dicts; a class index is a position in this list.
+        task: the richest task that the samples' truth allows.
+    """
+
+    def __init__(
+        self, samples: Iterable[Sample], categories: list[dict], task: str = "panoptic"
+    ) -> None:
+        super().__init__(samples)
+        self.categories, self.task = categories, task

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .augment import bounding_box
-from .sample import Dataset, Sample
+from .sample import Dataset, Sample, bounding_box
 
 ALLOWS = {
     "panoptic": ("panoptic", "instance", "semantic"),

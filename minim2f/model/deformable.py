@@ -2,7 +2,7 @@
 
 Every query and head reads K points on each of L levels, bilinearly, and adds what it reads with
 weights that sum to 1 (Deformable DETR, eq. 3). `attend_slow` says so as plainly as can be; its fast
-twin `attend` is `minim2f.reads.read`. No compiled extension is needed.
+twin `attend` is `minim2f.ops.deformable.read`. No compiled extension is needed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..reads import Sizes
-from ..reads import read as attend
+from ..ops.deformable import Sizes
+from ..ops.deformable import read as attend
 
 
 def attend_slow(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops.strips import Strips
 from ..shapes import check, scoped
-from ..strips import Strips
 from .deformable import DeformableAttention, Sizes
 from .position import sine_position
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torchvision.models import SwinTransformer
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
+from ..ops.strips import Strips, again
 from ..shapes import check, scoped
-from ..strips import Strips, again
 from .backbone import imagenet_weights
 
 # width of res2, blocks in each stage, heads in each stage, window

@@ -9,7 +9,7 @@ from ..data.sample import Dataset, Sample
 from ..inference import predict, read
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.mask2former import Mask2Former
-from . import processes
+from . import distributed
 
 
 def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> dict:
@@ -28,9 +28,9 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
     """
     metrics = _metrics(dataset)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
-    cuts = [len(dataset) * n // processes.count() for n in range(processes.count() + 1)]
-    mine = range(*cuts[processes.rank() :][:2])
-    for index in tqdm(mine, desc="evaluating", disable=not progress or processes.rank() > 0):
+    cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
+    mine = range(*cuts[distributed.rank() :][:2])
+    for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
         sample = dataset[index]
         logits = predict(model, sample.image)
         for task, metric in metrics.items():
@@ -42,10 +42,10 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
                 metric.update(result.ids, result.segments, sample.ids, sample.segments)
         wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
     for task in metrics:
-        metrics[task], *others = processes.gather(metrics[task])
+        metrics[task], *others = distributed.gather(metrics[task])
         for other in others:
             metrics[task].merge(other)
-    wins = sum(processes.gather(wins))[:, :-1]
+    wins = sum(distributed.gather(wins))[:, :-1]
     times = [(q, k, wins[q, k].item()) for q, k in wins.nonzero().tolist()]
     return _scores(metrics) | {"wins": times}
 

@@ -18,13 +18,13 @@ from .. import plots
 from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
-from . import processes
+from . import distributed
+from .batches import Truth, collate, stream
 from .evaluation import evaluate, row, summary
 from .losses import expected_loss
 from .recipe import TrainConfig
-from .run import Run
+from .run_folder import Run
 from .step import Trainer
-from .stream import Truth, collate, stream
 
 __all__ = ["Stopped", "Truth", "collate", "evaluate", "train"]
 REMEMBERED = 10_000  # steps in the history; a long run's is in its log
@@ -78,7 +78,7 @@ def train(
     trainer, run, first = _begin(Trainer(model, recipe), folder, resume, note)
     history: deque = deque(maxlen=REMEMBERED)
     feed = stream(dataset, recipe, model.config, first)
-    numbers, quiet = range(first, recipe.steps), not progress or processes.rank() > 0
+    numbers, quiet = range(first, recipe.steps), not progress or distributed.rank() > 0
     with _asked_to_stop(run is not None) as asked:
         bar = tqdm(numbers, "training", recipe.steps, initial=first, disable=quiet)
         for number in bar:
@@ -194,7 +194,7 @@ def _look(model: Mask2Former, unseen: Dataset, done: int, run: Run | None, quiet
     if not quiet:
         told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
         tqdm.write(f"step {done}: {told}")
-    if run and processes.rank() == 0:
+    if run and distributed.rank() == 0:
         run.write("eval", done, scores=short, wins=scores["wins"])
         rows = [row(model, unseen[i]) for i in range(min(DRAWN, len(unseen)))]
         page = plots.compare(rows, unseen.categories)

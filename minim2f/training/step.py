@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ..data.sample import Sample
 from ..model.mask2former import Mask2Former
-from . import processes
-from .blame import first_guilty
+from . import distributed
+from .batches import collate, seed_of
+from .find_nan import first_guilty
 from .losses import Criterion, divisors
 from .matching import NotFinite
 from .recipe import TrainConfig, optimizer
-from .stream import collate, seed_of
 
 
 class Trainer:
@@ -29,7 +29,7 @@ class Trainer:
 
     def __init__(self, model: Mask2Former, recipe: TrainConfig) -> None:
         self.model, self.recipe, self.device = model, recipe, model.mean.device
-        self.replica = processes.parallel(model)
+        self.replica = distributed.parallel(model)
         self.criterion = Criterion(model.config)
         self.adam = optimizer(model, recipe)
         self.rates = [group["lr"] for group in self.adam.param_groups]
@@ -63,12 +63,12 @@ class Trainer:
         parts = [Part(self, number, n, samples) for n, samples in enumerate(batch)]
         own = [divisors(part.targets, self.model.config) for part in parts]
         mean = [sum(values) / len(parts) for values in zip(*own)]
-        *divide_by, stop_share = processes.average([*mean, float(stop)], self.device)
+        *divide_by, stop_share = distributed.average([*mean, float(stop)], self.device)
         divide_by[0] = max(1.0, divide_by[0])
         totals: Counter = Counter()
         for part in parts:
             last = part is parts[-1]  # gradients travel between processes once a step
-            with nullcontext() if last or processes.count() == 1 else self.replica.no_sync():
+            with nullcontext() if last or distributed.count() == 1 else self.replica.no_sync():
                 totals.update(part.backward(divide_by, share=1 / len(parts)))
         self.scaler.unscale_(self.adam)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm).item()
@@ -77,7 +77,7 @@ class Trainer:
             raise not_finite("the gradient's length", norm, parts, divide_by)
         self.scaler.step(self.adam)  # takes no step if scaled gradients ran over
         self.scaler.update()
-        told = dict(zip(totals, processes.average(list(totals.values()), self.device)))
+        told = dict(zip(totals, distributed.average(list(totals.values()), self.device)))
         told |= {"loss": sum(told.values()), "norm": norm, "lr": self.rates[-1] * factor}
         return told, stop_share > 0
 
@@ -88,7 +88,7 @@ class Part:
     def __init__(self, trainer: Trainer, number: int, place: int, samples: list[Sample]) -> None:
         self.trainer, self.number, self.samples = trainer, number, samples
         self.images, self.targets = collate(trainer.model, samples)
-        self.seed = seed_of(trainer.recipe.seed, "step", number, place, processes.rank())
+        self.seed = seed_of(trainer.recipe.seed, "step", number, place, distributed.rank())
 
     def losses(self, model: nn.Module, divide_by: list[float]) -> dict[str, Tensor]:
         """The loss terms; twice the same, if asked twice."""

@@ -15,7 +15,7 @@ import torch
 from pycocotools import mask as rle
 from torch import Tensor
 
-from .document import (
+from .coco_json import (
     CATEGORY,
     FLAG,
     NUMBER,

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .document import (
+from ..files import write
+from .coco_instances import CocoInstances
+from .coco_json import (
     CATEGORY,
     FLAG,
     LIST,
@@ -39,7 +41,6 @@ from .document import (
     unique,
 )
 from .images import read_image, read_png
-from .instances import CocoInstances
 from .sample import Dataset, Sample
 
 PANOPTIC = {
@@ -277,19 +278,10 @@ def write_coco(dataset: Dataset, folder: str | os.PathLike) -> Path:
         annotations.append({"image_id": id, "file_name": name, "segments_info": sample.segments})
     document = {"images": list(images.values()), "annotations": annotations}
     document["categories"] = dataset.categories
-    _write(folder / "panoptic.json", json.dumps(document).encode())
-    return folder / "panoptic.json"
+    return write(folder / "panoptic.json", json.dumps(document))
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
-    _write(path, file.getvalue())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes beside the final name first, so that nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    write(path, file.getvalue())

@@ -1,6 +1,6 @@
 """The same tensors under three sets of names: ours, the official ones, and Hugging Face's.
 
-The table is keys.tsv. A row names a layer three times, without the last part of its tensors' names
+The table is names.tsv. A row names a layer three times, without the last part of its tensors' names
 (weight, bias, ...). `#` is a number that all three share. `{q|k|v}` are thirds that one side keeps
 apart and the others keep stacked, as queries, keys and values of attention. `-` is: has no such.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .model.config import Config
+from ..model.config import Config
 
 OURS, OFFICIAL, HUGGINGFACE = range(3)  # the columns
 Tensors = dict[str, Tensor]
 
-TABLE = Path(__file__).with_name("keys.tsv").read_text("utf-8").splitlines()[1:]
+TABLE = Path(__file__).with_name("names.tsv").read_text("utf-8").splitlines()[1:]
 ROWS = [row.split("\t") for row in TABLE]
 
 SWIN_OF_HF = r"^(model\.pixel_level_module\.encoder\..*blocks\.\d+\.)"

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from .download import FetchError, download, has_sha256
+from ..files import FetchError, cache_folder, download, has_sha256
 
 _CHECKOUT = Path(__file__).resolve().parents[2] / "data" / "coco_mini.json"
 _IN_WHEEL = Path(__file__).with_name("coco_mini.json")
@@ -25,8 +24,7 @@ def coco_mini_folder() -> Path:
     """Where coco-mini goes: `data/coco-mini` of the checkout, or else the user's cache."""
     if _CHECKOUT.is_file():
         return _CHECKOUT.with_name("coco-mini")
-    cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(cache or Path.home() / ".cache") / "minim2f" / "coco-mini"
+    return cache_folder() / "coco-mini"
 
 
 def find_coco_mini() -> Path | None:

@@ -12,13 +12,13 @@ import torch
 from . import Mask2Former, load, preset, save
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
-from .data.memory import Memory
+from .data.sample import Memory
 from .inference import input_size
 from .model.config import PRESETS, Config
-from .training import processes
+from .training import distributed
 from .training.loop import train
 from .training.recipe import SEMANTIC, TINY, TrainConfig
-from .training.run import arguments_of
+from .training.run_folder import arguments_of
 
 TASKS = ("panoptic", "instance", "semantic")
 
@@ -68,7 +68,7 @@ def run_train(args: argparse.Namespace) -> None:
         args = argparse.Namespace(**arguments_of(resume) | {"out": resume})
     if Path(args.out).suffix:
         raise ValueError(f"-o {args.out}: this is to be a folder, which gets model.safetensors")
-    with processes.joined(args.device) as device:
+    with distributed.joined(args.device) as device:
         dataset = open_data(args.data, "train", args.length, args.task, scenes=3000)
         torch.manual_seed(args.seed or 0)
         model = _model(args, dataset)
@@ -86,7 +86,7 @@ def run_train(args: argparse.Namespace) -> None:
             details=args.details,
             note={"command": args.command, "arguments": vars(args) | {"run": None}},
         )
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             file = save(model, args.out, half=args.half)
             print(f"wrote {file}; `minim2f plot {args.out}` draws how it went")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..checkpoints import save, whole
+from ..checkpoints import save
+from ..files import whole, write
 from ..model.mask2former import Mask2Former
-from . import processes
+from . import distributed
 from .step import Trainer
 
 LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
@@ -37,14 +38,14 @@ class Run:
     """The folder of one training run. Of several processes the first one writes, all may call.
 
     Random numbers are no part of a checkpoint: those of a step follow from the run's seed and the
-    step's number (see `training.stream`), and so does the place in the data.
+    step's number (see `training.batches`), and so does the place in the data.
 
     Args:
         folder: its path.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder, self.writes = Path(folder), processes.rank() == 0
+        self.folder, self.writes = Path(folder), distributed.rank() == 0
 
     def open(self, model: Mask2Former, resume: bool = False) -> None:
         """Makes the folder, and finds out whether a run can be written to it.
@@ -64,8 +65,7 @@ class Run:
                 f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
                 "another folder, or remove this one"
             )
-        with whole(self.folder / "can-be-written") as probe:
-            probe.write_bytes(b"")
+        write(self.folder / "can-be-written", b"")
         (self.folder / "can-be-written").unlink()
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         needed, free = 7 * size, shutil.disk_usage(self.folder).free
@@ -128,8 +128,7 @@ class Run:
         log = self.folder / LOG
         lines = log.read_text("utf-8").split("\n")[:-1]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
-        with whole(log) as part:
-            part.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        write(log, "".join(f"{line}\n" for line in kept))
 
 
 def _restore(path: Path, trainer: Trainer) -> int:

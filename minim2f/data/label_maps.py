@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .augment import bounding_box
-from .document import Report, at, attempt, stop
+from .coco_json import Report, at, attempt, stop
 from .images import read_image, read_png
-from .sample import Sample
+from .sample import Sample, bounding_box
 
 VOID = 255  # the number of a pixel that nobody labelled
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

@@ -7,8 +7,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from ..ops.strips import Strips
 from ..shapes import watch
-from ..strips import Strips
 from .matching import NotFinite
 
 

@@ -7,13 +7,11 @@ Hugging Face hub are the Swin ones among them, converted for transformers.
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .data.download import FetchError, download
+from ..files import FetchError, cache_folder, download
 
 OFFICIAL = "https://dl.fbaipublicfiles.com/maskformer/mask2former"
 HUB = "https://huggingface.co"
@@ -41,7 +39,7 @@ def fetch(name: str) -> Path:
     Raises:
         FetchError: it could not be had. The message says what to put where by hand.
     """
-    folder = _cache() / name
+    folder = cache_folder() / "weights" / name
     names = [Path(FILES[name]).name] if name in FILES else ["config.json", "model.safetensors"]
     missing = [file for file in names if not (folder / file).exists()]
     if missing:
@@ -74,8 +72,3 @@ def _hub_hashes(name: str) -> dict[str, dict]:
         }
     except (FetchError, LookupError, TypeError, ValueError, AttributeError):
         return {}
-
-
-def _cache() -> Path:
-    cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(cache or Path.home() / ".cache") / "minim2f" / "weights"

@@ -22,7 +22,7 @@ from ..data.sample import Dataset, Sample
 from ..inference import input_size
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
-from . import processes
+from . import distributed
 from .recipe import TrainConfig
 
 
@@ -87,9 +87,9 @@ class Places(Sampler):
     """(place in the run, index of a picture) of one process, from a place on: epoch after epoch."""
 
     def __init__(self, dataset: Dataset, recipe: TrainConfig, first: int) -> None:
-        self.first, self.total = first, recipe.steps * recipe.batch_size // processes.count()
+        self.first, self.total = first, recipe.steps * recipe.batch_size // distributed.count()
         self.sampler = DistributedSampler(
-            dataset, processes.count(), processes.rank(), seed=recipe.seed
+            dataset, distributed.count(), distributed.rank(), seed=recipe.seed
         )
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -99,7 +99,7 @@ class Places(Sampler):
             if epoch != known:
                 self.sampler.set_epoch(epoch)
                 known, order = epoch, list(self.sampler)
-            yield n * processes.count() + processes.rank(), order[k]
+            yield n * distributed.count() + distributed.rank(), order[k]
 
 
 class Prepared(TorchDataset):
@@ -144,13 +144,13 @@ def stream(
     Raises:
         ValueError: the batch cannot be shared among the processes.
     """
-    parts = processes.count() * recipe.accumulate
+    parts = distributed.count() * recipe.accumulate
     if recipe.batch_size % parts:
         raise ValueError(
-            f"a batch of {recipe.batch_size} pictures cannot be shared among {processes.count()} "
+            f"a batch of {recipe.batch_size} pictures cannot be shared among {distributed.count()} "
             f"processes in {recipe.accumulate} parts each: choose a multiple of {parts}"
         )
-    first = first_step * recipe.batch_size // processes.count()
+    first = first_step * recipe.batch_size // distributed.count()
     return iter(
         DataLoader(
             Prepared(dataset, recipe, config),

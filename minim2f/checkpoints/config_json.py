@@ -14,8 +14,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .model.config import Config
-from .model.swin import SIZES as SWINS
+from ..model.config import Config
+from ..model.swin import SIZES as SWINS
 
 RESNETS = {  # the kind of block, and how many in each stage
     "resnet10": ("basic", (1, 1, 1, 1)),

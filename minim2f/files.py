@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +36,33 @@ class _Dropped(Exception):
 
 class _Useless(Exception):
     """The source has no such file, or a wrong one: pointless to ask it again."""
+
+
+def cache_folder() -> Path:
+    """Where this user's machine keeps what was fetched for minim2f."""
+    cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
+    return Path(cache or Path.home() / ".cache") / "minim2f"
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; the file gets its own name when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())  # a power cut must not find the new name before the data
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: str | os.PathLike, content: bytes | str) -> Path:
+    """Writes a file, text as UTF-8: whole or not at all; returns its path."""
+    with whole(Path(path)) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
 
 
 def download(

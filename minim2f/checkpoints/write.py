@@ -1,0 +1,91 @@
+"""Models to files: ours, and the official (detectron2) and Hugging Face ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ..files import write
+from ..model.config import Config
+from ..model.mask2former import Mask2Former
+from . import names
+from .config_json import config_to_json
+
+Tensors = dict[str, Tensor]
+
+
+def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
+    """Writes a model to a file, whole or not at all.
+
+    Args:
+        model: any model.
+        path: ends in .safetensors, or names a folder that gets a model.safetensors.
+        half: store float16, half the size; `load` makes it float32 again.
+
+    Returns:
+        The file.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        path = path / "model.safetensors"
+    tensors = _copies(model.state_dict(), torch.float16 if half else None)
+    config = json.dumps(dataclasses.asdict(model.config))
+    return write(path, to_bytes(tensors, metadata={"minim2f.config": config}))
+
+
+def export(model: Mask2Former, path: str | Path, format: str = "official") -> Path:
+    """Writes a model for other programs; `load` reads it too.
+
+    Args:
+        model: any model that the other program can be told about.
+        path: "official": ends in .pkl, or names a folder that gets a model.pkl. "huggingface":
+            a folder, which gets a config.json and a model.safetensors.
+        format: "official" for detectron2 (numpy 1.26 or newer reads it; the names of the classes
+            stay behind) or "huggingface" for transformers.
+
+    Returns:
+        The file, or the folder.
+
+    Raises:
+        ValueError: another format, or a model with parts or switches that its code does not have.
+    """
+    path, state = Path(path), model.state_dict()
+    if format not in ("official", "huggingface"):
+        raise ValueError(f"format is {format!r}; there are 'official' and 'huggingface'")
+    _must_run_elsewhere(model.config, format)
+    if format == "official":
+        path = path if path.suffix == ".pkl" else path / "model.pkl"
+        tensors = _copies(names.to_official(state, model.config), torch.float32)
+        content = {"model": {n: t.numpy() for n, t in tensors.items()}, "__author__": "minim2f"}
+        return write(path, pickle.dumps(content, protocol=4))
+    tensors = _copies(names.to_huggingface(state, model.config), torch.float32)
+    write(path / "model.safetensors", to_bytes(tensors, metadata={"format": "pt"}))
+    write(path / "config.json", json.dumps(config_to_json(model.config), indent=2))
+    return path
+
+
+def _must_run_elsewhere(config: Config, format: str) -> None:
+    """The other programs know the published models, and not the switches of the ablations."""
+    default = Config()
+    names = ["learned_content", "masked_attention", "num_heads", "scales", "self_attention_first"]
+    if format == "huggingface":
+        names.append("pixel_decoder")
+    odd = [name for name in names if getattr(config, name) != getattr(default, name)]
+    if odd:
+        told = ", ".join(f"{name} = {getattr(config, name)}" for name in odd)
+        raise ValueError(f"the {format} code cannot run a model with {told}")
+
+
+def _copies(tensors: Tensors, dtype: torch.dtype | None) -> Tensors:
+    """On the CPU, each in a memory of its own; floats as `dtype`, or as they are."""
+    copies = {}
+    for name, tensor in tensors.items():
+        kind = dtype if tensor.is_floating_point() else None
+        copies[name] = tensor.detach().to("cpu", kind).clone(memory_format=torch.contiguous_format)
+    return copies

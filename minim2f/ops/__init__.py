@@ -1,0 +1,1 @@
+"""The same numbers, faster: each file holds the slow way, the fast way, and the reason."""
