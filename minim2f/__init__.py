@@ -1,11 +1,11 @@
 """minim2f: Mask2Former, small enough to read in an afternoon and exact enough to trust."""
 
-from . import data, metrics, shapes, training
+from . import data, metrics, ops, shapes, training
 from .checkpoints import export, load, save
 from .inference import segment
 from .model.config import Config, preset
 from .model.mask2former import Mask2Former, Prediction
-from .shapes import walkthrough
+from .training.walkthrough import walkthrough
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "export",
     "load",
     "metrics",
+    "ops",
     "preset",
     "save",
     "segment",

@@ -1,4 +1,4 @@
-"""Named shape assertions, and the walkthrough that records them.
+"""Named shape assertions, and the record of a run that they leave.
 
 One call does three jobs: it asserts a shape, it names a tensor, and, when somebody watches, it
 records both:
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _sizes: ContextVar[dict[str, float] | None] = ContextVar("sizes", default=None)
 _rows: ContextVar[Walkthrough | None] = ContextVar("rows", default=None)
@@ -179,18 +179,3 @@ def watch() -> Iterator[Walkthrough]:
         yield rows
     finally:
         _rows.reset(token)
-
-
-def walkthrough(model: nn.Module, images: Tensor) -> Walkthrough:
-    """Runs a model once on images (B, 3, H, W) and returns every named tensor on the way.
-
-    Returns:
-        Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the table for these images.
-    """
-    with torch.no_grad(), watch() as rows, scope():
-        prediction = model(images)
-        # intermediate masks are never needed at full size; here they are made only to be shown
-        for layer, auxiliary in enumerate(prediction.auxiliary):
-            check(f"M'_{layer}", auxiliary.mask_logits, "B N H/4 W/4")
-        check("mask_logits", prediction.mask_logits, "B N H/4 W/4")
-    return rows

@@ -20,8 +20,18 @@ import torch
 from nbformat import NotebookNode
 
 from minim2f import shapes
-from minim2f.book import anatomy, check, exercises, figure, same, setup, shape_table, show
-from minim2f.book import strip, table
+from minim2f.book import (
+    anatomy,
+    check,
+    exercises,
+    figure,
+    same,
+    setup,
+    shape_table,
+    show,
+    strip,
+    table,
+)
 from minim2f.book.audit import RULES, audit
 from minim2f.book.build import build, main, write
 from minim2f.book.chapter import Chapter, same_code, words

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import os
-import os
 import pickle
 import re
 import shutil
@@ -21,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 import minim2f
 from minim2f.checkpoints import names, pickles, published
-from minim2f.files import FetchError, download
 from minim2f.checkpoints.config_json import CLASSES, config_from_json, config_of, config_to_json
+from minim2f.files import FetchError, download
 from minim2f.model.config import PRESETS
 from minim2f.model.swin import SIZES as SWINS
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import minim2f
-from minim2f.model.deformable import DeformableAttention, attend, attend_slow
-from minim2f.model.pixel_decoder import DeformablePixelDecoder, pixel_centres
+from minim2f.model.deformable import DeformableAttention
+from minim2f.model.pixel_decoder import DeformablePixelDecoder
+from minim2f.model.position import pixel_centres
+from minim2f.ops.deformable import attend, attend_slow
 
 SIZES = [(1, 2), (2, 3), (4, 5)]
 

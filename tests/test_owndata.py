@@ -20,9 +20,9 @@ from pycocotools.coco import COCO
 
 from minim2f.data import open_dataset
 from minim2f.data.check import check
-from minim2f.data.coco_panoptic import CocoPanoptic, write_coco
-from minim2f.data.coco_mini import fetch_coco_mini
 from minim2f.data.coco_instances import CocoInstances
+from minim2f.data.coco_mini import fetch_coco_mini
+from minim2f.data.coco_panoptic import CocoPanoptic, write_coco
 from minim2f.data.label_maps import LabelMaps
 from minim2f.data.sample import Sample
 from minim2f.data.tasks import as_task

@@ -24,12 +24,12 @@ from minim2f.data import Sample
 from minim2f.data.sample import Memory
 from minim2f.model.pixel_decoder import FPN, DeformablePixelDecoder
 from minim2f.training import distributed, run_folder
+from minim2f.training.batches import Places, collate, stream
 from minim2f.training.loop import Stopped, evaluate, first_loss, train
 from minim2f.training.losses import Criterion, divisors, expected_loss
 from minim2f.training.recipe import TINY, TrainConfig
 from minim2f.training.run_folder import CHECKPOINT, LOG
 from minim2f.training.step import Trainer
-from minim2f.training.batches import Places, collate, stream
 
 CATEGORIES = [{"id": i, "name": f"c{i}", "isthing": 1} for i in (3, 7, 9)]
 STEPS = 240

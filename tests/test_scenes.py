@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from minim2f.data.scenes.drawing import Stroke, box, disc, outline, render
 from minim2f.data.scenes import CATEGORIES, Scenes, draw
+from minim2f.data.scenes.drawing import Stroke, box, disc, outline, render
 
 COCO = {3: "car", 9: "boat", 13: "stop sign", 16: "bird", 28: "umbrella", 37: "sports ball"}
 COCO |= {38: "kite", 149: "road", 154: "sand", 155: "sea", 187: "sky-other-merged"}

@@ -7,6 +7,7 @@ import torch
 
 import minim2f
 from minim2f.shapes import ShapeError, check, scope, watch
+from minim2f.training.matching import Target
 
 
 def test_returns_the_tensor_itself():
@@ -117,6 +118,49 @@ def test_the_table_also_has_res2_and_comes_in_the_order_of_data_flow(table):
     assert table["res2"].shape == (1, 256, 200, 256)
     names = [row.name for row in table]
     road = ["images", "res2", "res5", "P5", "P3", "F_pixel", "X_0", "M_0", "Q_1", "X_1", "X_9"]
+    assert sorted(road, key=names.index) == road
+
+
+# On an 64 x 96 picture with three segments, and one with five: what the training adds.
+TRAINING = {
+    "mask logits to match": (16, 512),
+    "masks to match": (5, 512),
+    "cost": (16, 5),
+    "true classes": (2, 16),
+    "matched masks": (8, 16, 24),
+    "loss points": (8, 512, 2),
+    "logits at points": (8, 512),
+    "masks at points": (8, 512),
+    "losses": (3,),
+}
+ENCODER = {
+    "pixels": (2, 126, 64),
+    "positions": (1, 126, 64),
+    "offsets_1": (2, 126, 8, 3, 4, 2),
+    "locations_3": (2, 126, 8, 3, 4, 2),
+    "weights_6": (2, 126, 8, 3, 4),
+    "encoded_6": (2, 126, 64),
+}
+
+
+@pytest.fixture(scope="module")
+def training_table():
+    config = minim2f.preset("tiny", pixel_decoder="msdeform")
+    targets = [
+        Target(torch.zeros(count, dtype=torch.int64), torch.ones(count, 64, 96)) for count in (3, 5)
+    ]
+    return minim2f.walkthrough(minim2f.Mask2Former(config), torch.zeros(2, 3, 64, 96), targets)
+
+
+@pytest.mark.parametrize("name", [*ENCODER, *TRAINING])
+def test_with_targets_the_walk_goes_on_through_matching_and_losses(training_table, name):
+    assert training_table[name].shape == (ENCODER | TRAINING)[name]
+
+
+def test_both_pictures_are_matched_in_the_order_of_data_flow(training_table):
+    names = [row.name for row in training_table]
+    assert [row.shape for row in training_table if row.name == "cost"] == [(16, 3), (16, 5)]
+    road = ["pixels", "encoded_6", "P5", "X_0", "mask_logits", "cost", "loss points", "losses"]
     assert sorted(road, key=names.index) == road
 
 

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 import minim2f
 from minim2f.data import Sample
+from minim2f.model.position import pixel_centres
 from minim2f.training import points as P
 from minim2f.training.loop import collate, train
-from minim2f.training.losses import Criterion, class_loss, dice_loss, draw_matched, mask_loss
+from minim2f.training.losses import Criterion, class_loss, dice_loss, mask_loss
 from minim2f.training.matching import (
     assign,
-    mask_logits_at,
     match,
     matching_cost,
     pairwise_bce,
@@ -55,16 +55,6 @@ def test_sample_reads_pixel_centres_exactly_and_half_way_points_as_means():
     torch.testing.assert_close(P.sample(maps, at)[0, 0], torch.tensor([1, 2, 3, 2.5, 1.5]))
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
-def test_wide_maps_are_read_alike_by_both_ways(kind):
-    maps = torch.randn(3, 256, 7, 9).to(kind)
-    at = torch.rand(3, 500, 2) * 1.4 - 0.2  # some points lie outside
-    at[:, :4] = torch.tensor([[0, 0], [1, 1], [0, 1], [0.5, 1e-7]])
-    wide = P.sample_wide(maps, at).mT
-    assert wide.dtype == torch.promote_types(kind, torch.float32)
-    torch.testing.assert_close(wide, P.sample(maps, at), rtol=1e-5, atol=1e-5)
-
-
 def test_outside_is_zero_so_the_very_corner_is_a_quarter():
     maps = torch.ones(1, 1, 2, 2)
     assert P.sample(maps, torch.zeros(1, 1, 2)).item() == pytest.approx(0.25)
@@ -72,7 +62,7 @@ def test_outside_is_zero_so_the_very_corner_is_a_quarter():
 
 def test_pixel_centres_read_the_whole_map_in_order():
     maps = torch.randn(2, 3, 4, 5)
-    centres = P.pixel_centres(4, 5, maps.device).expand(2, -1, -1)
+    centres = pixel_centres(4, 5, maps).expand(2, -1, -1)
     torch.testing.assert_close(P.sample(maps, centres), maps.flatten(2))
 
 
@@ -198,15 +188,6 @@ def test_matching_on_points_of_the_product_is_sampling_the_drawn_masks():
         assert torch.equal(ours[b][0], queries) and torch.equal(ours[b][1], segments)
 
 
-@pytest.mark.parametrize("count", [10, 500, 1500])  # 1,000 pixels, and 100,000 numbers
-def test_sampling_first_and_drawing_first_give_the_same_logits(count):
-    embeddings, features = torch.randn(100, 256), torch.randn(1, 256, 25, 40) / 16
-    at = torch.rand(1, count, 2)
-    drawn = torch.einsum("nc,bchw->bnhw", embeddings, features)
-    ours = mask_logits_at(embeddings, features, at)
-    torch.testing.assert_close(ours, P.sample(drawn, at)[0], rtol=1e-4, atol=1e-5)
-
-
 # ---- criterion -------------------------------------------------------------------------------
 
 
@@ -248,22 +229,6 @@ def test_the_criterion_is_the_written_out_official_one():
         torch.testing.assert_close(
             ours["loss_ce" + suffix], 2 * class_loss(p.class_logits, classes)
         )
-
-
-def test_the_matched_masks_of_all_predictions_in_one_product():
-    out, targets = prediction(), [target(0, 1), target(2)]
-    layers = [out, *out.auxiliary]
-    pairs = [match(layer, targets, CONFIG, generator(n)) for n, layer in enumerate(layers)]
-    fast = draw_matched(layers, pairs)
-    slow = torch.stack([
-        torch.cat([layer.mask_logits[b, queries] for b, (queries, _) in enumerate(own)])
-        for layer, own in zip(layers, pairs)
-    ])  # fmt: skip
-    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
-    leaves = [out.pixel_features, *(layer.mask_embeddings for layer in layers)]
-    towards = torch.randn_like(fast)
-    for a, b in zip(*(torch.autograd.grad(x, leaves, towards, True) for x in (fast, slow))):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_same_generator_same_loss():

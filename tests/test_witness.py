@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 import minim2f
-from minim2f.inference import semantic_scores
 from minim2f.checkpoints.names import from_huggingface
+from minim2f.inference import semantic_scores
 from minim2f.model.transformer_decoder import Level
 from minim2f.training.losses import Criterion
 
@@ -57,6 +59,13 @@ def models(request):
     return pair(request.param)
 
 
+@pytest.fixture(params=[nullcontext, minim2f.ops.reference], ids=["fast", "slow"])
+def way(request):
+    """Every test that takes it runs both ways."""
+    with request.param():
+        yield
+
+
 def problem():
     """Two pictures of noise with three and five objects of noise."""
     masks = [(torch.rand(n, 64, 96) > 0.7) for n in (3, 5)]
@@ -68,7 +77,7 @@ def outputs(theirs, images, **targets):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (160, 128)])
-def test_all_ten_predictions_agree(models, size):
+def test_all_ten_predictions_agree(models, way, size):
     ours, theirs = models
     images = torch.randn(2, 3, *size)
     with torch.no_grad():
@@ -81,7 +90,7 @@ def test_all_ten_predictions_agree(models, size):
         assert (a.mask_logits - masks).abs().max() < 1e-9, number
 
 
-def test_backbone_and_pixel_decoder_agree(models):
+def test_backbone_and_pixel_decoder_agree(models, way):
     ours, theirs = models
     images = torch.randn(2, 3, 96, 64)
     with torch.no_grad():
@@ -95,10 +104,10 @@ def test_backbone_and_pixel_decoder_agree(models):
         assert (mine - hers).abs().max() < 1e-9
 
 
-def test_all_thirty_loss_terms_agree(models):
+def test_all_thirty_loss_terms_agree(models, way):
     ours, theirs = models
     images, labels, masks = problem()
-    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    targets = [minim2f.training.matching.Target(c, m) for c, m in zip(labels, masks)]
     with torch.no_grad():
         hers = outputs(theirs, images)
         torch.manual_seed(5)
@@ -117,11 +126,11 @@ def test_all_thirty_loss_terms_agree(models):
         assert abs(value / weights[base] - expected[hers_name]) < 1e-9, name
 
 
-def test_every_gradient_agrees(models):
+def test_every_gradient_agrees(models, way):
     """Of the loss, for all weights: so every fast path is also right on the way back."""
     ours, theirs = models
     images, labels, masks = problem()
-    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    targets = [minim2f.training.matching.Target(c, m) for c, m in zip(labels, masks)]
     torch.manual_seed(5)
     sum(Criterion(ours.config)(ours(images), targets).values()).backward()
     torch.manual_seed(5)
@@ -174,7 +183,7 @@ def test_semantic_maps_agree_where_their_fixed_size_does_no_harm():
     assert torch.equal(semantic_scores(classes[0], masks[0]).argmax(0), hers)
 
 
-def test_attention_over_levels_agrees():
+def test_attention_over_levels_agrees(way):
     from minim2f.model.deformable import DeformableAttention
 
     torch.manual_seed(0)

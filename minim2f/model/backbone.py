@@ -6,8 +6,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.ops import FrozenBatchNorm2d
 
+from ..ops.norm import FrozenNorm
 from ..shapes import check, scoped
 
 # the kind of block, and how many in each stage
@@ -16,16 +16,6 @@ RESNETS = {
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
 }
-
-
-class FrozenNorm(FrozenBatchNorm2d):
-    """torchvision's, as one pass over the pixels instead of two."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
 class ResNet(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..ops.strips import Strips
 from ..shapes import check, scoped
 from .deformable import DeformableAttention, Sizes
-from .position import sine_position
+from .position import pixel_centres, sine_position
 
 kaiming = partial(nn.init.kaiming_uniform_, a=1)
 
@@ -77,10 +77,12 @@ class EncoderLayer(nn.Module):
         for linear in (wide, narrow):
             nn.init.xavier_uniform_(linear.weight)
 
-    def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
+    def forward(
+        self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes, layer: int
+    ) -> Tensor:
         """(B, S, C) -> (B, S, C); positions enter as queries only, never as values."""
-        x = self.attention_norm(x + self.attention(x + position, reference, x, sizes))
-        return self.ffn_norm(x + self.ffn(x))
+        x = self.attention_norm(x + self.attention(x + position, reference, x, sizes, layer))
+        return check(f"encoded_{layer}", self.ffn_norm(x + self.ffn(x)), "B S C")
 
 
 class DeformablePixelDecoder(nn.Module):
@@ -107,25 +109,18 @@ class DeformablePixelDecoder(nn.Module):
         """Returns F_pixel (B, C, H/4, W/4) and [P5, P4, P3], (B, C) at 1/32, 1/16 and 1/8."""
         maps = [project(features[name]) for name, project in self.project.items()]
         sizes = [tuple(m.shape[-2:]) for m in maps]
-        x = torch.cat([m.flatten(2).mT for m in maps], dim=1)
+        x = check("pixels", torch.cat([m.flatten(2).mT for m in maps], dim=1), "B S C")
         positions = [sine_position(m).flatten(2).mT + e for m, e in zip(maps, self.level_embed)]
-        position = torch.cat(positions, dim=1)
-        reference = torch.cat([pixel_centres(*size, x) for size in sizes])
-        for layer in self.layers:
-            x = layer(x, position, reference, sizes)
-        levels = zip(x.split([h * w for h, w in sizes], 1), sizes)
-        pyramid = [
-            check(f"P{5 - i}", level.unflatten(1, size).permute(0, 3, 1, 2), f"B C H/{s} W/{s}")
-            for i, s, (level, size) in zip(range(3), (32, 16, 8), levels)
-        ]
+        position = check("positions", torch.cat(positions, dim=1), "1 S C")
+        reference = torch.cat([pixel_centres(height, width, x) for height, width in sizes])
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, position, reference, sizes, number)
+        pyramid = []
+        levels = x.split([height * width for height, width in sizes], dim=1)
+        for name, scale, level, size in zip(("P5", "P4", "P3"), (32, 16, 8), levels, sizes):
+            level = level.unflatten(1, size).permute(0, 3, 1, 2)
+            pyramid.append(check(name, level, f"B C H/{scale} W/{scale}"))
         fine = self.lateral(features["res2"])
         fine += F.interpolate(pyramid[-1], fine.shape[-2:], mode="bilinear")
-        fine = self.output(fine)  # forgets the map before it
+        fine = self.output(fine)  # under the same name, so that the map before it is forgotten
         return check("F_pixel", self.mask_features(fine), "B C H/4 W/4"), pyramid
-
-
-def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """The centres of a map's pixels, (height * width, 2), x and y in (0, 1), row by row."""
-    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Where a pixel is, written as sines and cosines."""
+"""Where a pixel is: its centre, and its position written as sines and cosines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from ..shapes import check
 
 
 def sine_position(features: Tensor) -> Tensor:
@@ -36,4 +38,20 @@ def sine_position(features: Tensor) -> Tensor:
 
     rows = waves(height)[:, :, None].expand(n, height, width)
     columns = waves(width)[:, None, :].expand(n, height, width)
-    return torch.cat([rows, columns])[None].to(features.dtype)
+    position = torch.cat([rows, columns])[None].to(features.dtype)
+    return check("position", position, "1 C h w", C=channels, h=height, w=width)
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """The centres of a map's pixels, row by row; where deformable attention starts from.
+
+    Args:
+        height, width: of the map.
+        like: its dtype and device are those of the result.
+
+    Returns:
+        (height * width, 2), x and y in (0, 1); (0, 0) is the outer corner of the first pixel.
+    """
+    y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
+    x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)

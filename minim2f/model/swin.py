@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision.models import SwinTransformer
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
-from ..ops.strips import Strips, again
+from ..ops.strips import Strips
 from ..shapes import check, scoped
 from .backbone import imagenet_weights
 
@@ -22,11 +22,6 @@ SIZES = {
     "swin_b": (128, (2, 2, 18, 2), (4, 8, 16, 32), 12),
     "swin_l": (192, (2, 2, 18, 2), (6, 12, 24, 48), 12),
 }
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, *biases: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d) + bias) V; slow twin: `scaled_dot_product_attention`."""
-    return (q * q.shape[-1] ** -0.5 @ k.mT + sum(biases)).softmax(-1) @ v
 
 
 class WindowAttention(ShiftedWindowAttention):
@@ -40,12 +35,14 @@ class WindowAttention(ShiftedWindowAttention):
         rows, columns = x.shape[1] // window, x.shape[2] // window
         x = x.roll((-shift, -shift), (1, 2))
         x = x.unflatten(2, (columns, window)).unflatten(1, (rows, window)).transpose(2, 3)
-        x = x.flatten(3, 4).flatten(1, 2)  # (B, windows, window^2, C)
+        x = x.flatten(3, 4).flatten(1, 2)
+        check("windows", x, f"B windows {window**2} c", windows=rows * columns, c=x.shape[-1])
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(2, 4).unbind(3)
-        biases = [self.get_relative_position_bias().to(x.dtype)]  # (1, heads, window^2, window^2)
+        bias = self.get_relative_position_bias().to(x.dtype)  # (1, heads, window^2, window^2)
         if shift:
-            biases.append(self._seams(rows, columns, x)[:, None])
-        x = self.proj(again(attend, q, k, v, *biases).transpose(2, 3).flatten(3))
+            bias = bias + self._seams(rows, columns, x)[:, None]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = self.proj(x.transpose(2, 3).flatten(3))
         x = x.unflatten(2, (window, window)).unflatten(1, (rows, columns)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))
         return x[:, :height, :width]

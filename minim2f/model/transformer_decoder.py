@@ -117,8 +117,13 @@ class TransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(channels)
         self.class_head = nn.Linear(channels, config.num_classes + 1)
-        one, two, three = (nn.Linear(channels, channels) for _ in range(3))
-        self.mask_head = nn.Sequential(one, nn.ReLU(), two, nn.ReLU(), three)
+        self.mask_head = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+            nn.ReLU(),
+            nn.Linear(channels, channels),
+        )
 
     @scoped
     def forward(self, pixel_features: Tensor, pyramid: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -139,7 +144,7 @@ class TransformerDecoder(nn.Module):
         e = self.query_position.weight.expand(len(pixel_features), -1, -1)
         x = self.query_content.weight.expand_as(e) if self.config.learned_content else e * 0
         check("X_0", x, "B N C")
-        predictions = [self.heads(x)]
+        predictions = [self.heads(x, 0)]
         for number, layer in enumerate(self.layers, start=1):
             level = levels[(number - 1) % len(levels)]
             allowed = None
@@ -147,7 +152,7 @@ class TransformerDecoder(nn.Module):
                 allowed = attention_mask(predictions[-1][1], level.pixel_features)
                 check(f"M_{number - 1}", allowed, f"B N {level.size}")
             x = layer(x, e, level, allowed, number)
-            predictions.append(self.heads(x))
+            predictions.append(self.heads(x, number))
         check("E_object", self.norm(x), "B N C")
         check("E'_object", predictions[-1][1], "B N C")
         return predictions
@@ -162,10 +167,13 @@ class TransformerDecoder(nn.Module):
         small = F.interpolate(pixel_features.detach(), features.shape[-2:], mode="bilinear")
         return Level(memory, memory + position, small.flatten(2), f"H/{scale}*W/{scale}")
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of X, after any layer."""
+    def heads(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Class logits (B, N, K+1) and mask embeddings E' (B, N, C) of X_l, l = 0 ... 3L."""
         z = self.norm(x)
-        return self.class_head(z).to(x.dtype), self.mask_head(z).to(x.dtype)
+        class_logits, mask_embeddings = self.class_head(z), self.mask_head(z)
+        check(f"class_logits_{layer}", class_logits, "B N K+1", K=self.config.num_classes)
+        check(f"E'_{layer}", mask_embeddings, "B N C")
+        return class_logits.to(x.dtype), mask_embeddings.to(x.dtype)
 
 
 def attention_mask(mask_embeddings: Tensor, small_features: Tensor) -> Tensor:

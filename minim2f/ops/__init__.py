@@ -1,1 +1,33 @@
-"""The same numbers, faster: each file holds the slow way, the fast way, and the reason."""
+"""The same numbers, faster.
+
+Each file holds an operation twice, a slow way that says what is computed and a fast way, and the
+reason why the fast one pays. A reader needs only the slow one:
+
+    with minim2f.ops.reference():
+        model(images)                  # every operation the slow way
+
+Tests run both ways against each other, gradients included, and both against the published models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_slow = False
+
+
+@contextmanager
+def reference() -> Iterator[None]:
+    """Within it, every operation of this package runs the slow way, in all threads."""
+    global _slow
+    before, _slow = _slow, True
+    try:
+        yield
+    finally:
+        _slow = before
+
+
+def in_reference() -> bool:
+    """Whether the slow way is wanted."""
+    return _slow

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,17 +22,11 @@ from ..inference import input_size
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from . import distributed
+from .matching import Target
 from .recipe import TrainConfig
 
 
-class Truth(NamedTuple):
-    """The truth of one picture on the batch's canvas: labels (G,), masks (G, H, W)."""
-
-    labels: Tensor
-    masks: Tensor
-
-
-def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Truth]]:
+def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Target]]:
     """Samples as one padded batch and its targets, on the model's device.
 
     Returns:
@@ -51,7 +44,7 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tru
     for sample in samples:
         right, below = width - sample.masks.shape[2], height - sample.masks.shape[1]
         masks = F.pad(sample.masks.to(device), (0, right, 0, below))
-        targets.append(Truth(sample.labels.to(device), masks))
+        targets.append(Target(sample.labels.to(device), masks))
     return images, targets
 
 

@@ -19,14 +19,14 @@ from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .batches import Truth, collate, stream
+from .batches import collate, stream
 from .evaluation import evaluate, row, summary
 from .losses import expected_loss
 from .recipe import TrainConfig
 from .run_folder import Run
 from .step import Trainer
 
-__all__ = ["Stopped", "Truth", "collate", "evaluate", "train"]
+__all__ = ["Stopped", "collate", "evaluate", "train"]
 REMEMBERED = 10_000  # steps in the history; a long run's is in its log
 DRAWN = 4  # pictures at each evaluation
 SHOWN = ("loss", "loss_ce", "loss_mask", "loss_dice")  # in the bar

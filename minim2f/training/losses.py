@@ -11,8 +11,11 @@ from torch.nn import functional as F
 
 from ..model.config import Config
 from ..model.mask2former import Prediction
-from . import points as P
+from ..model.position import pixel_centres
+from ..ops.sampling import matched_masks, sample
+from ..shapes import check, scope
 from .matching import Target, match
+from .points import uncertain
 
 Pairs = list[tuple[Tensor, Tensor]]  # of a batch, see `match`
 
@@ -127,77 +130,59 @@ class Criterion:
             raise ValueError(
                 f"{len(targets)} targets for a batch of {len(prediction.class_logits)} pictures"
             )
-        own = divisors(targets, self.config)
-        by = (
-            max(1.0, own[0]) if num_masks is None else num_masks,
-            own[1] if weight_sum is None else weight_sum,
-        )
-        layers = [prediction]
-        if self.config.deep_supervision:
-            layers += prediction.auxiliary
-        pairs, points = [], []
-        for layer in layers:  # the random points in the order in which the official code draws them
-            pairs.append(match(layer, targets, self.config, generator))
-            with torch.no_grad():
-                points.append(self._points(draw_matched([layer], pairs[-1:])[0], generator))
+        own_masks, own_weights = divisors(targets, self.config)
+        num_masks = max(1.0, own_masks) if num_masks is None else num_masks
+        weight_sum = own_weights if weight_sum is None else weight_sum
+        layers = [prediction, *(prediction.auxiliary if self.config.deep_supervision else [])]
         terms = {}
-        for i, drawn in enumerate(draw_matched(layers, pairs)):
-            found = self._terms(layers[i], drawn, targets, pairs[i], points[i], by)
-            terms |= {name + (f"_{i - 1}" if i else ""): value for name, value in found.items()}
+        for number, layer in enumerate(layers):
+            pairs = match(layer, targets, self.config, generator)
+            found = {
+                "loss_ce": self._classes(layer, targets, pairs, weight_sum),
+                **self._masks(layer, targets, pairs, generator, num_masks),
+            }
+            suffix = f"_{number - 1}" if number else ""
+            terms |= {name + suffix: value for name, value in found.items()}
         return terms
+
+    def _classes(
+        self, prediction: Prediction, targets: Sequence[Target], pairs: Pairs, weight_sum: float
+    ) -> Tensor:
+        """Matched queries should name the class of their segment, all others "no object"."""
+        logits = prediction.class_logits
+        classes = torch.full_like(logits[..., 0], self.config.num_classes, dtype=torch.long)
+        for b, (queries, segments) in enumerate(pairs):
+            classes[b, queries.to(classes.device)] = targets[b].labels[segments]
+        check("true classes", classes, "B N", B=len(targets), N=self.config.num_queries)
+        ce = class_loss(logits, classes, self.config.eos_coef, weight_sum)
+        return self.config.class_weight * ce
+
+    def _masks(
+        self,
+        prediction: Prediction,
+        targets: Sequence[Target],
+        pairs: Pairs,
+        generator: torch.Generator | None,
+        num_masks: float,
+    ) -> dict[str, Tensor]:
+        """Masks of matched queries and their segments, compared at points."""
+        drawn = matched_masks(prediction.mask_embeddings, prediction.pixel_features, pairs)
+        points = self._points(drawn.detach(), generator)
+        truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
+        with scope():
+            check("matched masks", drawn, "M h w", M=len(truth), h=drawn.shape[1], w=drawn.shape[2])
+            check("loss points", points, "M P 2", P=points.shape[1])
+            masks = sample(truth[:, None].to(drawn.dtype), points)[:, 0]
+            logits = sample(drawn[:, None], points)[:, 0]
+            check("masks at points", masks, "M P")
+            check("logits at points", logits, "M P")
+        return {
+            "loss_mask": self.config.mask_weight * mask_loss(logits, masks, num_masks),
+            "loss_dice": self.config.dice_weight * dice_loss(logits, masks, num_masks),
+        }
 
     def _points(self, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
         """Where the M drawn masks (M, h, w) are compared with the true ones, (M, P, 2)."""
         if self.config.num_points is None:
-            return P.pixel_centres(*drawn.shape[-2:], drawn.device).expand(len(drawn), -1, -1)
-        return P.uncertain(drawn, self.config.num_points, generator=generator)
-
-    def _terms(
-        self,
-        prediction: Prediction,
-        drawn: Tensor,
-        targets: Sequence[Target],
-        pairs: Pairs,
-        points: Tensor,
-        by: tuple[float, float],
-    ) -> dict[str, Tensor]:
-        config, (num_masks, weight_sum) = self.config, by
-        classes = torch.full_like(
-            prediction.class_logits[..., 0], config.num_classes, dtype=torch.long
-        )
-        for b, (queries, segments) in enumerate(pairs):
-            classes[b, queries.to(classes.device)] = targets[b].labels[segments]
-        truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
-        with torch.no_grad():
-            masks = P.sample(truth[:, None].to(drawn.dtype), points)[:, 0]
-        logits = P.sample(drawn[:, None], points)[:, 0]
-        ce = class_loss(prediction.class_logits, classes, config.eos_coef, weight_sum)
-        return {
-            "loss_ce": config.class_weight * ce,
-            "loss_mask": config.mask_weight * mask_loss(logits, masks, num_masks),
-            "loss_dice": config.dice_weight * dice_loss(logits, masks, num_masks),
-        }
-
-
-def draw_matched(layers: Sequence[Prediction], pairs: Sequence[Pairs]) -> Tensor:
-    """The matched masks of each prediction, and no others.
-
-    All share F_pixel, so one product a picture draws the masks of all predictions: then F_pixel's
-    gradient, the largest of all, is also written once instead of ten times. The slow twin draws
-    all masks of each, `Prediction.mask_logits`, and takes the matched.
-
-    Args:
-        layers: L predictions of a batch.
-        pairs: the matching of each, see `match`.
-
-    Returns:
-        (L, M, h, w), M matched pairs in the order of pictures and pairs.
-    """
-    pictures = layers[0].pixel_features.permute(0, 2, 3, 1).unbind()
-    drawn = []
-    for b, features in enumerate(pictures):
-        count = len(pairs[0][b][0])  # of every layer
-        matched = [layer.mask_embeddings[b, own[b][0]] for layer, own in zip(layers, pairs)]
-        masks = features @ torch.cat(matched).T  # (h, w, L count)
-        drawn.append(masks.permute(2, 0, 1).unflatten(0, (len(layers), count)))
-    return torch.cat(drawn, dim=1)
+            return pixel_centres(*drawn.shape[1:], drawn).expand(len(drawn), -1, -1)
+        return uncertain(drawn, self.config.num_points, generator=generator)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..model.config import Config
 from ..model.mask2former import Prediction
+from ..model.position import pixel_centres
+from ..ops.sampling import mask_logits_at, sample
+from ..ops.softplus import softplus
 from ..shapes import check, scope
-from . import points as P
+from .points import uniform
 
 
 class NotFinite(ValueError):
     """A number that training rests on is NaN or infinite."""
 
 
-class Target(Protocol):
-    """The truth of one picture: labels (G,) int64 and masks (G, H, W), padded as the batch is."""
+class Target(NamedTuple):
+    """The truth of one picture: G segments, their masks as large as the batch's pictures."""
 
-    labels: Tensor
-    masks: Tensor
+    labels: Tensor  # (G,) int64, class indices
+    masks: Tensor  # (G, H, W) bool, or numbers in [0, 1]
 
 
 def pairwise_bce(mask_logits: Tensor, masks: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ def pairwise_bce(mask_logits: Tensor, masks: Tensor) -> Tensor:
     """
     # softplus(-x) = softplus(x) - x, so one product carries both terms
     inside = (masks @ mask_logits.T).T  # this way round it is fast for either order in memory
-    return (F.softplus(mask_logits).sum(1)[:, None] - inside) / mask_logits.shape[1]
+    return (softplus(mask_logits).sum(1)[:, None] - inside) / mask_logits.shape[1]
 
 
 def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
@@ -86,17 +88,15 @@ def matching_cost(
         )
     dtype = torch.promote_types(mask_logits.dtype, torch.float32)
     class_logits, mask_logits, masks = (t.to(dtype) for t in (class_logits, mask_logits, masks))
-    with scope():
-        check("class logits", class_logits, "N K+1")
-        check("mask logits", mask_logits, "N P")
-        check("labels", labels, "G")
-        check("masks", masks, "G P")
-    with torch.autocast(mask_logits.device.type, enabled=False):
-        return (
-            config.class_weight * -class_logits.softmax(-1)[:, labels]
-            + config.mask_weight * pairwise_bce(mask_logits, masks)
-            + config.dice_weight * pairwise_dice(mask_logits, masks)
-        )
+    with scope(), torch.autocast(mask_logits.device.type, enabled=False):
+        check("class logits to match", class_logits, "N K+1")
+        check("mask logits to match", mask_logits, "N P")
+        check("labels", labels, "G", G=len(labels))
+        check("masks to match", masks, "G P")
+        cost = config.class_weight * -class_logits.softmax(-1)[:, labels]
+        cost = cost + config.mask_weight * pairwise_bce(mask_logits, masks)
+        cost = cost + config.dice_weight * pairwise_dice(mask_logits, masks)
+        return check("cost", cost, "N G")
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,38 +145,16 @@ def match(
     pairs = []
     for b, target in enumerate(targets):
         features = prediction.pixel_features[b : b + 1]
-        points = loss_points(features, config, generator)
+        points = _points(features, config, generator)
         logits = mask_logits_at(prediction.mask_embeddings[b], features, points)
-        masks = P.sample(target.masks[None].to(logits.dtype), points)[0]
+        masks = sample(target.masks[None].to(logits.dtype), points)[0]
         cost = matching_cost(prediction.class_logits[b], logits, target.labels, masks, config)
         pairs.append(assign(cost))
     return pairs
 
 
-@torch.no_grad()
-def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
-    """Mask logits of every query at some points.
-
-    Sampling is linear and so is the product E' F, so either may come first: whichever leaves the
-    other less to do. Large maps are sampled and then multiplied, small ones the other way round.
-    The slow twin samples `Prediction.mask_logits`. No gradient passes.
-
-    Args:
-        mask_embeddings: E', (N, C).
-        features: F_pixel, (1, C, h, w).
-        points: (1, P, 2).
-
-    Returns:
-        (N, P).
-    """
-    if points.shape[1] < features.shape[2] * features.shape[3]:
-        return mask_embeddings @ P.sample_wide(features, points)[0].T
-    masks = features.permute(0, 2, 3, 1) @ mask_embeddings.T  # as `sample_wide` wants them
-    return P.sample_wide(masks.permute(0, 3, 1, 2), points)[0].T
-
-
-def loss_points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
+def _points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
     """(1, P, 2): `config.num_points` uniform points, or every pixel of `maps` if that is None."""
     if config.num_points is None:
-        return P.pixel_centres(*maps.shape[-2:], maps.device)
-    return P.uniform(1, config.num_points, maps.device, generator)
+        return pixel_centres(*maps.shape[-2:], maps)[None]
+    return uniform(1, config.num_points, maps.device, generator)
