@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -407,3 +408,26 @@ def test_zero_content_makes_all_first_predictions_alike():
 def test_config_mistakes_are_named(name, changes, message):
     with pytest.raises(ValueError, match=message):
         minim2f.preset(name, **changes)
+
+
+# ---- what PyTorch does with a model ----------------------------------------------------------
+
+
+def test_pytorch_takes_the_model_as_it_is(tmp_path):
+    """`torch.save`, the tracer and `torch.export`; a prediction is a tree of tensors to all."""
+    changes = {"pixel_decoder": "msdeform", "frozen_norm": True, "num_layers": 1}
+    model = minim2f.Mask2Former(minim2f.preset("tiny", **changes)).eval()
+    images, found = torch.randn(2, 3, 64, 64), {}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, which is old, at every `if`
+        torch.save(model, tmp_path / "model.pt")
+        found["saved"] = torch.load(tmp_path / "model.pt", weights_only=False)(images)
+        found["exported"] = torch.export.export(model, (images,)).module()(images)
+        found["traced"] = torch.jit.trace(model, images, strict=False)(images)
+        expected = model(images)
+    for prediction in found.values():
+        assert len(prediction[3]) == 1
+        for a, b in zip(prediction[:3], expected[:3]):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    leaves = torch.utils._pytree.tree_leaves(expected)
+    assert len(leaves) == 3 * 2 and all(isinstance(leaf, torch.Tensor) for leaf in leaves)

@@ -39,14 +39,15 @@ class ResNet(nn.Module):
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.res2, self.res3, self.res4, self.res5 = net.layer1, net.layer2, net.layer3, net.layer4
         self.channels = [width * net.inplanes // 512 for width in (64, 128, 256, 512)]
-        self.layout = torch.channels_last if frozen_norm else torch.contiguous_format
+        self.frozen_norm = frozen_norm
 
     @scoped
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> res2 (B, C2, H/4, W/4), res3 (1/8), res4 (1/16), res5 (1/32)."""
         # pixel by pixel in memory: pooling is faster, and the pixel decoder's rows are free; but
         # the gradient of a batch norm that learns is slower
-        x = self.stem(images.contiguous(memory_format=self.layout))
+        layout = torch.channels_last if self.frozen_norm else torch.contiguous_format
+        x = self.stem(images.contiguous(memory_format=layout))
         features = {}
         for level, stride in ((2, 4), (3, 8), (4, 16), (5, 32)):
             x = getattr(self, f"res{level}")(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,7 @@ from .transformer_decoder import TransformerDecoder
 MEAN, STD = (123.675, 116.280, 103.530), (58.395, 57.120, 57.375)  # ImageNet's, for 0 ... 255
 
 
-@dataclass
-class Prediction:
+class Prediction(NamedTuple):
     """N masks with a class each, in the form from which everything else is made.
 
     A mask logit is a product of two vectors, E' of its query and F_pixel of its pixel. Who needs
@@ -29,11 +28,11 @@ class Prediction:
     class_logits: Tensor  # (B, N, K+1), the last column is "no object"
     mask_embeddings: Tensor  # E', (B, N, C)
     pixel_features: Tensor  # F_pixel, (B, C, H/4, W/4)
-    auxiliary: list[Prediction] = field(default_factory=list)  # from the raw queries onwards
+    auxiliary: Sequence[Prediction] = ()  # 3L of the same kind, from the raw queries onwards
 
     @property
     def mask_logits(self) -> Tensor:
-        """(B, N, H/4, W/4): inside a mask where positive. Made anew at each call."""
+        """(B, N, H/4, W/4): inside a mask where positive. Computed at each call."""
         return torch.einsum("bnc,bchw->bnhw", self.mask_embeddings, self.pixel_features)
 
 
@@ -79,6 +78,8 @@ class Mask2Former(nn.Module):
         n, k = self.config.num_queries, self.config.num_classes
         check("class_logits", last[0], "B N K+1", N=n, K=k)
         auxiliary = [Prediction(*pair, pixel_features) for pair in auxiliary]
+        if torch.jit.is_tracing():  # which knows tuples in tuples, and no lists of them
+            auxiliary = tuple(auxiliary)
         return Prediction(*last, pixel_features, auxiliary)
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:

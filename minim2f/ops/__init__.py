@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 _slow = False
 
 
@@ -29,5 +31,5 @@ def reference() -> Iterator[None]:
 
 
 def in_reference() -> bool:
-    """Whether the slow way is wanted."""
-    return _slow
+    """Whether the slow way is wanted; PyTorch's tracer can follow no other."""
+    return _slow or torch.jit.is_tracing()
