@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import permutations
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +13,11 @@ from torch.nn import functional as F
 import minim2f
 from minim2f.data import Sample
 from minim2f.training import points as P
-from minim2f.training.loop import collate, train
+from minim2f.training.batches import collate
+from minim2f.training.loop import train
 from minim2f.training.losses import Criterion, class_loss, dice_loss, draw_matched, mask_loss
 from minim2f.training.matching import (
+    Target,
     assign,
     mask_logits_at,
     match,
@@ -33,7 +34,7 @@ def target(*labels, size=64):
     masks = torch.zeros(len(labels), size, size, dtype=torch.bool)
     for g in range(len(labels)):
         masks[g, 8 * g : 8 * g + 20, 4 * g : 4 * g + 30] = True
-    return SimpleNamespace(labels=torch.tensor(labels, dtype=torch.int64), masks=masks)
+    return Target(torch.tensor(labels, dtype=torch.int64), masks)
 
 
 def prediction(model_seed=0, batch=2, config=CONFIG):
@@ -421,7 +422,7 @@ def test_collate_pads_masks_with_the_images():
     )
     images, targets = collate(small_model(), [square, wide])
     assert images.shape == (2, 3, 64, 96)
-    assert all(t.masks.shape == (1, 64, 96) for t in targets)
+    assert all(isinstance(t, Target) and t.masks.shape == (1, 64, 96) for t in targets)
     assert targets[1].masks.sum() == 40 * 80
 
 

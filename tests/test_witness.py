@@ -98,7 +98,7 @@ def test_backbone_and_pixel_decoder_agree(models):
 def test_all_thirty_loss_terms_agree(models):
     ours, theirs = models
     images, labels, masks = problem()
-    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    targets = [minim2f.training.matching.Target(c, m) for c, m in zip(labels, masks)]
     with torch.no_grad():
         hers = outputs(theirs, images)
         torch.manual_seed(5)
@@ -121,7 +121,7 @@ def test_every_gradient_agrees(models):
     """Of the loss, for all weights: so every fast path is also right on the way back."""
     ours, theirs = models
     images, labels, masks = problem()
-    targets = [minim2f.training.loop.Truth(c, m) for c, m in zip(labels, masks)]
+    targets = [minim2f.training.matching.Target(c, m) for c, m in zip(labels, masks)]
     torch.manual_seed(5)
     sum(Criterion(ours.config)(ours(images), targets).values()).backward()
     torch.manual_seed(5)

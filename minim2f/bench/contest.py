@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..checkpoints.names import from_huggingface
 from ..model.config import preset
 from ..model.mask2former import Mask2Former
-from ..training.batches import Truth
 from ..training.losses import Criterion
+from ..training.matching import Target
 
 CLASSES = 133
 SIDES = ("theirs", "ours")
@@ -94,7 +94,7 @@ def pictures(
     return noise.to(device)
 
 
-def discs(batch: int, size: int, objects: int, device: torch.device | str = "cpu") -> list[Truth]:
+def discs(batch: int, size: int, objects: int, device: torch.device | str = "cpu") -> list[Target]:
     """A truth of some discs for every picture."""
     generator = torch.Generator().manual_seed(3)
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
@@ -103,7 +103,7 @@ def discs(batch: int, size: int, objects: int, device: torch.device | str = "cpu
         cx, cy, r = torch.rand(3, objects, 1, 1, generator=generator) * size
         masks = (x - cx) ** 2 + (y - cy) ** 2 < (0.05 * size + 0.2 * r) ** 2
         labels = torch.randint(0, CLASSES, (objects,), generator=generator)
-        truth.append(Truth(labels.to(device), masks.to(device)))
+        truth.append(Target(labels.to(device), masks.to(device)))
     return truth
 
 
@@ -116,7 +116,7 @@ def forward(side: str, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor
     return out.class_queries_logits, out.masks_queries_logits
 
 
-def loss(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> Tensor:
+def loss(side: str, model: nn.Module, images: Tensor, truth: list[Target]) -> Tensor:
     """The first half of a training step: forward, ten matchings, losses."""
     if side == "ours":
         return sum(Criterion(model.config)(model(images), truth).values())
@@ -124,7 +124,7 @@ def loss(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> Ten
     return model(images, class_labels=labels, mask_labels=masks).loss
 
 
-def step(side: str, model: nn.Module, images: Tensor, truth: list[Truth]) -> None:
+def step(side: str, model: nn.Module, images: Tensor, truth: list[Target]) -> None:
     """A training step but for its last part: the optimiser is PyTorch's for both."""
     model.zero_grad()
     loss(side, model, images, truth).backward()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -20,7 +20,7 @@ class NotFinite(ValueError):
     """A number that training rests on is NaN or infinite."""
 
 
-class Target(Protocol):
+class Target(NamedTuple):
     """The truth of one picture: labels (G,) int64 and masks (G, H, W), padded as the batch is."""
 
     labels: Tensor

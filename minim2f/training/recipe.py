@@ -113,6 +113,10 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
             norm layers and embeddings, and tables of relative positions, get no weight decay.
         recipe: the numbers.
     """
+
+    def rate(backbone: bool) -> float:
+        return recipe.learning_rate * (recipe.backbone_multiplier if backbone else 1)
+
     no_decay = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for module_name, module in model.named_modules():
@@ -124,7 +128,8 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
         [
             {
                 "params": parameters,
-                "lr": recipe.learning_rate * (recipe.backbone_multiplier if backbone else 1),
+                "lr": rate(backbone),
+                "initial_lr": rate(backbone),  # a step's rate is a fraction of it
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
             for (backbone, decays), parameters in groups.items()
