@@ -401,8 +401,9 @@ def in_two(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.joined("cpu"):
         found = gradients([squares()[rank * 2 : rank * 2 + 2]])
+        in_parts = gradients([squares()[rank * 2 + i : rank * 2 + i + 1] for i in (0, 1)])
         scores = evaluate(small_model(), squares(5))
-        torch.save({"gradients": found, "pq": scores["All"], "ap": scores["ap"]["ap"],
+        torch.save({"gradients": found, "in parts": in_parts, "pq": scores["All"], "ap": scores["ap"]["ap"],
                     "wins": scores["wins"]}, folder / f"{rank}.pt")  # fmt: skip
 
 
@@ -423,6 +424,8 @@ def test_two_processes_have_the_gradient_of_the_double_batch_and_its_scores(tmp_
     for name, gradient in whole.items():
         assert torch.equal(one["gradients"][name], two["gradients"][name])
         torch.testing.assert_close(one["gradients"][name], gradient, rtol=1e-6, atol=1e-9)
+        assert torch.equal(one["in parts"][name], two["in parts"][name])
+        torch.testing.assert_close(one["in parts"][name], gradient, rtol=1e-6, atol=1e-9)
     assert one["pq"] == two["pq"] == scores["All"]
     assert one["ap"] == two["ap"] == scores["ap"]["ap"]
     assert one["wins"] == two["wins"] == scores["wins"]
@@ -523,6 +526,12 @@ def test_the_first_tensor_layer_and_picture_that_broke_are_named():
     told = broken_by(breaks)
     assert "step 1" in told and "pixel_decoder.output.res4" in told and "P4" in told
     assert told.count("square") == 1  # of two pictures only the second
+
+
+def test_a_cost_that_is_not_finite_is_named_with_one_piece_of_advice():
+    told = broken_by(lambda module, args, out: out * float("nan"), "decoder.mask_head")
+    assert told.startswith("step 1: the cost of query 0 for segment 0 is nan, so this step")
+    assert "decoder.mask_head" in told and told.count("learning rate") == 1
 
 
 class BadGradient(torch.autograd.Function):

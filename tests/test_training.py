@@ -25,7 +25,7 @@ from minim2f.training.matching import (
     pairwise_bce,
     pairwise_dice,
 )
-from minim2f.training.recipe import TINY, TrainConfig, optimizer
+from minim2f.training.recipe import TINY, TrainConfig, make_optimizer
 
 CONFIG = minim2f.preset("tiny", num_classes=3, num_queries=5, num_points=64)
 
@@ -356,7 +356,7 @@ def test_the_expected_loss_at_the_start_for_133_classes():
 
 def test_optimizer_groups_are_the_official_ones():
     model = minim2f.Mask2Former(minim2f.preset("tiny"))
-    adam = optimizer(model, TrainConfig())
+    adam = make_optimizer(model, TrainConfig())
     of = {id(p): group for group in adam.param_groups for p in group["params"]}
     assert len(of) == len(list(model.parameters()))
     norms = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)

@@ -1,4 +1,4 @@
-"""Training on one page: what a step is, and the loop that takes one after the other."""
+"""Training on one page: the loop, and the step that it repeats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .find_nan import explain, require_finite
 from .losses import Criterion, divisors
 from .matching import NotFinite
 from .progress import evaluate_and_draw, show_step
-from .recipe import TrainConfig, optimizer
+from .recipe import TrainConfig, make_optimizer
 from .run_folder import Run, Stopped, asked_to_stop
 
 REMEMBERED = 10_000  # steps in the history that `train` returns; the log has them all
@@ -55,13 +55,13 @@ def start(model: Mask2Former, recipe: TrainConfig) -> State:
     """The state before the first step; the model keeps the weights that it has."""
     device = model.mean.device
     return State(
-        model,
-        recipe,
-        distributed.parallel(model),
-        Criterion(model.config),
-        optimizer(model, recipe),
-        torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
-        torch.Generator(device),
+        model=model,
+        recipe=recipe,
+        replica=distributed.parallel(model),
+        criterion=Criterion(model.config),
+        optimizer=make_optimizer(model, recipe),
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
+        generator=torch.Generator(device),
     )
 
 

@@ -105,7 +105,7 @@ TINY = TrainConfig(
 )
 
 
-def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
     """AdamW with the official parameter groups.
 
     Args:
@@ -113,10 +113,6 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
             norm layers and embeddings, and tables of relative positions, get no weight decay.
         recipe: the numbers.
     """
-
-    def rate(backbone: bool) -> float:
-        return recipe.learning_rate * (recipe.backbone_multiplier if backbone else 1)
-
     no_decay = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for module_name, module in model.named_modules():
@@ -124,15 +120,17 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
             backbone = module_name.startswith("backbone")
             decays = not isinstance(module, no_decay) and "relative_position_bias" not in name
             groups.setdefault((backbone, decays), []).append(parameter)
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": rate(backbone),
-                "initial_lr": rate(backbone),  # a step's rate is a fraction of it
+                "lr": recipe.learning_rate * (recipe.backbone_multiplier if backbone else 1),
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
             for (backbone, decays), parameters in groups.items()
         ],
         fused=True,  # one pass over the weights instead of a dozen
     )
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # the rate of each step is a fraction of it
+    return optimizer

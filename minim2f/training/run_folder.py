@@ -117,10 +117,11 @@ class Run:
             OSError: the folder cannot be written, or the disk has no room for two checkpoints.
             ValueError: the checkpoint is broken, of another model, or of another recipe.
         """
+        if self.folder is None:
+            return 0
         if self.writes:
             self._require_room(model, resume)
-        going_on = resume and self.folder is not None
-        done = self._restore(model, optimizer, scaler) if going_on else 0
+        done = self._restore(model, optimizer, scaler) if resume else 0
         config = model.config
         facts = {
             "recipe": dataclasses.asdict(self.recipe),
