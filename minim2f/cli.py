@@ -1,4 +1,7 @@
-"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough | bench."""
+"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough | bench.
+
+Each command imports what only it needs, so that `minim2f --help` does not wait for matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +11,42 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from . import Mask2Former, load, plots, preset, segment, walkthrough
-from .data import open_dataset
-from .data.check import check
-from .data.coco_mini import FetchError, fetch_coco_mini
-from .data.coco_panoptic import write_coco
-from .data.images import to_image
-from .demo import demo
+from .data.coco_mini import FetchError
 from .model.config import PRESETS
 from .shapes import ShapeError
 from .train_command import TASKS, add_arguments, open_data, run_train
-from .training import distributed
-from .training.evaluation import evaluate
-from .training.loop import Stopped
 from .training.recipe import TINY
-from .training_report import report
+from .training.run_folder import Stopped
 
 
 def run_demo(args: argparse.Namespace) -> None:
     """Trains on scenes, scores on unseen ones, draws out/demo.png."""
+    from .demo import demo
+
     demo(args.out, args.steps)
 
 
 def run_fetch(args: argparse.Namespace) -> None:
     """Fetches coco-mini."""
+    from .data.coco_mini import fetch_coco_mini
+
     fetch_coco_mini(args.folder, args.mirror, args.instances)
 
 
 def run_scenes(args: argparse.Namespace) -> None:
     """Writes scenes as COCO files."""
+    from .data import open_dataset
+    from .data.coco_panoptic import write_coco
+
     scenes = open_dataset("scenes", args.split, length=args.length)
     print(f"wrote {write_coco(scenes, args.folder)}")
 
 
 def run_check(args: argparse.Namespace) -> None:
     """Looks for faults in a data set, before anybody trains on it."""
+    from .data import open_dataset
+    from .data.check import check
+
     faults = check(args.path)
     for fault in faults:
         print(fault)
@@ -55,29 +57,31 @@ def run_check(args: argparse.Namespace) -> None:
 
 def run_plot(args: argparse.Namespace) -> None:
     """Draws what a training run looked like: losses, metrics, rates, who wins which class."""
+    from .training_report import report
+
     print(f"wrote {report(args.run_folder)}")
 
 
 def run_eval(args: argparse.Namespace) -> None:
     """Prints PQ, mIoU and AP of a model on a data set."""
+    from .checkpoints import load
+    from .training import distributed
+    from .training.evaluation import evaluate, table
+
     with distributed.joined(args.device) as device:
         dataset = open_data(args.data, args.split, args.length, args.task, scenes=200)
         scores = evaluate(load(args.model).to(device), dataset, progress=True)
-    if distributed.rank():
-        return
-    for group in ("All", "Things", "Stuff"):
-        if group in scores:
-            numbers = (f"{name.upper()} {scores[group][name]:.3f}" for name in ("pq", "sq", "rq"))
-            print(f"{group:7}{'  '.join(numbers)}  ({scores[group]['n']} classes)")
-    if "miou" in scores:
-        print(f"mIoU   {scores['miou']:.3f}")
-    if "ap" in scores:
-        names = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
-        print("  ".join(f"{told:6} {scores['ap'][name]:.3f}" for name, told in names.items()))
+    if distributed.rank() == 0:
+        print(table(scores))
 
 
 def run_predict(args: argparse.Namespace) -> None:
     """Segments one picture and draws the result."""
+    from . import plots
+    from .checkpoints import load
+    from .data.images import to_image
+    from .inference import segment
+
     model = load(args.model)
     image = to_image(args.picture, exif=True)
     threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
@@ -101,6 +105,12 @@ def run_predict(args: argparse.Namespace) -> None:
 
 def run_walkthrough(args: argparse.Namespace) -> None:
     """Prints every named tensor of one forward pass."""
+    import torch
+
+    from .model.config import preset
+    from .model.mask2former import Mask2Former
+    from .training.walkthrough import walkthrough
+
     height, width = (int(n) for n in args.size.lower().split("x"))
     changes = {"pixel_decoder": args.pixel_decoder} if args.pixel_decoder else {}
     model = Mask2Former(preset(args.preset, **changes)).eval()
@@ -109,11 +119,11 @@ def run_walkthrough(args: argparse.Namespace) -> None:
 
 def run_bench(args: argparse.Namespace) -> None:
     """Measures time and memory beside Hugging Face Transformers, at equal outputs."""
-    from .bench import report as tables  # only who asks for it needs transformers
+    from .bench import report
     from .bench.run import bench
 
     results = bench(args.out, tuple(args.names), args.device, args.rounds, args.quick)
-    print(tables.table(results))
+    print(report.table(results))
     print(f"wrote this and more into {args.out}")
 
 

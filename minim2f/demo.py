@@ -1,4 +1,4 @@
-"""`make demo`: a small Mask2Former from nothing, and what it makes of pictures it never saw."""
+"""`make demo`: a small Mask2Former is trained from random weights, and segments new pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .data.coco_mini import FetchError, fetch_coco_mini
 from .data.sample import Memory
 from .model.config import preset
 from .model.mask2former import Mask2Former
-from .training.evaluation import evaluate, row
+from .training.evaluation import comparison, evaluate
 from .training.loop import train
 from .training.recipe import TINY, TrainConfig
 
@@ -26,7 +26,7 @@ UNSEEN = 200  # scenes that the result is measured on
 
 
 def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300) -> float:
-    """Trains on scenes, scores on unseen ones, then memorises a few real pictures; writes demo.png.
+    """Trains on scenes and scores on unseen ones; learns real pictures by heart; draws demo.png.
 
     Args:
         out: folder for demo.png.
@@ -44,7 +44,7 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
     model = learn(drawn, dataclasses.replace(TINY, steps=steps))
     print(f"trained {steps} steps in {time.perf_counter() - begin:.0f} s, from random weights")
     scores = evaluate(model, unseen, progress=True)
-    rows = [row(model, unseen[i]) for i in range(PICTURES)]
+    rows = [comparison(model, unseen[i]) for i in range(PICTURES)]
     categories = {c["id"]: c for c in unseen.categories}
     real = real_pictures(PICTURES)
     if real:
@@ -54,7 +54,7 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
         seconds = time.perf_counter() - begin
         fit = evaluate(model, real)
         print(f"PQ {fit['All']['pq']:.2f} on these {len(real)} training pictures, {seconds:.0f} s")
-        rows += [row(model, sample) for sample in real]
+        rows += [comparison(model, sample) for sample in real]
         categories = {c["id"]: c for c in real.categories} | categories
     path = plots.save(plots.compare(rows, list(categories.values())), out / "demo.png")
     print(f"wrote {path}")
@@ -75,7 +75,7 @@ def learn(dataset: Dataset, recipe: TrainConfig) -> Mask2Former:
 
 
 def real_pictures(count: int) -> Memory | None:
-    """A few coco-mini training pictures, made small; None, and a word on it, if there are none."""
+    """A few coco-mini training pictures, made small; None if there are none, and a message."""
     try:
         folder = fetch_coco_mini(mirror=os.environ.get("MINIM2F_MIRROR"), progress=False)
     except FetchError as error:

@@ -1,4 +1,4 @@
-"""`minim2f train`: data of any kind, a model for it, the recipe, and off it goes."""
+"""`minim2f train`: from a command line to a run, its data, its model and its recipe."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import argparse
 import dataclasses
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from . import Mask2Former, load, preset, save
+from .checkpoints import load
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
 from .data.sample import Memory
 from .inference import input_size
-from .model.config import PRESETS, Config
+from .model.config import PRESETS, Config, preset
+from .model.mask2former import Mask2Former
 from .training import distributed
 from .training.loop import train
 from .training.recipe import SEMANTIC, TINY, TrainConfig
-from .training.run_folder import arguments_of
+from .training.run_folder import MODEL, arguments_of
 
 TASKS = ("panoptic", "instance", "semantic")
 
@@ -35,7 +37,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         help="scenes, coco-mini, or your own: COCO panoptic or instance "
         "files, or a folder of images/ and labels/",
     )
-    add("--task", choices=TASKS, help="what to learn; the most that the data allow unless given")
+    add("--task", choices=TASKS, help="what to learn; unless given, all that the data allow")
     add("--length", type=int, help="how many scenes (3000), or the first of other pictures")
     add(
         "--eval",
@@ -47,7 +49,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--short-side", type=int, help="size at which the model sees pictures; the preset's")
     add("--device", default="cpu", help="cpu, cuda or mps; several processes through torchrun")
     add("--half", action="store_true", help="store the model as float16")
-    add("--details", action="store_true", help="tell the first loss prediction by prediction")
+    add("--details", action="store_true", help="show the first loss for each prediction")
     add("--resume", metavar="RUN", help="go on with this run, with all its own arguments")
     add("-o", "--out", default="out/run", help="folder for log, checkpoint, pictures and model")
     numbers = sub.add_argument_group(
@@ -67,28 +69,73 @@ def run_train(args: argparse.Namespace) -> None:
     if resume:
         args = argparse.Namespace(**arguments_of(resume) | {"out": resume})
     if Path(args.out).suffix:
-        raise ValueError(f"-o {args.out}: this is to be a folder, which gets model.safetensors")
+        raise ValueError(f"-o {args.out}: this is to be a folder, which gets {MODEL}")
     with distributed.joined(args.device) as device:
-        dataset = open_data(args.data, "train", args.length, args.task, scenes=3000)
-        torch.manual_seed(args.seed or 0)
-        model = _model(args, dataset)
-        recipe = _recipe(args, model.config, dataset)
-        unseen = _unseen(args, dataset)
-        if recipe.jitter == "none":
-            dataset = _small(dataset, model.config)
+        plan = plan_of(args)
         train(
-            model.to(device),
-            dataset,
-            recipe,
+            plan.model.to(device),
+            plan.dataset,
+            plan.recipe,
             folder=args.out,
             resume=bool(resume),
-            unseen=unseen,
+            unseen=plan.unseen,
             details=args.details,
             note={"command": args.command, "arguments": vars(args) | {"run": None}},
+            half=args.half,
         )
         if distributed.rank() == 0:
-            file = save(model, args.out, half=args.half)
+            file = Path(args.out, MODEL)
             print(f"wrote {file}; `minim2f plot {args.out}` draws how it went")
+
+
+class Plan(NamedTuple):
+    """What a run is, before its first step.
+
+    Attributes:
+        dataset: the pictures to learn from.
+        unseen: the pictures to evaluate on, if any.
+        model: with random weights, or with another model's.
+        recipe: all numbers.
+    """
+
+    dataset: Dataset
+    unseen: Dataset | None
+    model: Mask2Former
+    recipe: TrainConfig
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Opens the data and makes the model that the command line asks for.
+
+    Args:
+        args: what `add_arguments` adds.
+
+    Raises:
+        FileNotFoundError, ValueError: data or model are not there, or do not fit each other.
+    """
+    dataset = open_data(args.data, "train", args.length, args.task, scenes=3000)
+    unseen = _unseen(args, dataset)
+    torch.manual_seed(args.seed or 0)
+    model = _model(args, dataset)
+    recipe = _recipe(args, model.config, dataset)
+    if recipe.jitter == "none":
+        dataset = _as_seen(dataset, model.config)
+    return Plan(dataset, unseen, model, recipe)
+
+
+def open_data(name: str, split: str, length: int | None, task: str | None, scenes: int) -> Dataset:
+    """Opens a data set, or the first pictures of it.
+
+    Args:
+        name, split, task: as in `open_dataset`.
+        length: how many pictures; None takes all.
+        scenes: how many scenes are drawn if `length` is None.
+    """
+    options = {"length": length or scenes} if name == "scenes" else {}
+    dataset = open_dataset(name, split, task=task, **options)
+    if length is None or len(dataset) <= length:
+        return dataset
+    return Memory(islice(dataset, length), dataset.categories, dataset.task)
 
 
 def _unseen(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
@@ -106,9 +153,9 @@ def _model(args: argparse.Namespace, dataset: Dataset) -> Mask2Former:
         model = load(args.init, categories=categories, num_queries=args.queries)
     else:
         changes = {"num_queries": args.queries} if args.queries else {}
-        kinds = {"num_classes": len(categories), "categories": categories}
+        classes = {"num_classes": len(categories), "categories": categories}
         weights = "imagenet" if args.imagenet else None
-        model = Mask2Former(preset(args.preset, **kinds, **changes), weights)
+        model = Mask2Former(preset(args.preset, **classes, **changes), weights)
     if args.short_side:
         sides = {"short_side": args.short_side, "long_side": 2 * args.short_side}
         model.config = dataclasses.replace(model.config, **sides)
@@ -130,22 +177,7 @@ def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> Train
     return dataclasses.replace(recipe, **given)
 
 
-def _small(dataset: Dataset, config: Config) -> Memory:
-    """All pictures at the size at which the model sees them, in memory."""
+def _as_seen(dataset: Dataset, config: Config) -> Memory:
+    """All pictures in memory, at the size at which the model sees them."""
     small = (drop_empty(resize(s, *input_size(*s.image.shape[1:], config))) for s in dataset)
     return Memory(small, dataset.categories, dataset.task)
-
-
-def open_data(name: str, split: str, length: int | None, task: str | None, scenes: int) -> Dataset:
-    """Opens a data set, or the first pictures of it.
-
-    Args:
-        name, split, task: as in `open_dataset`.
-        length: how many pictures; None takes all.
-        scenes: how many scenes are drawn if nothing else is said.
-    """
-    options = {"length": length or scenes} if name == "scenes" else {}
-    dataset = open_dataset(name, split, task=task, **options)
-    if length is None or len(dataset) <= length:
-        return dataset
-    return Memory(islice(dataset, length), dataset.categories, dataset.task)

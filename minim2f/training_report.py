@@ -1,4 +1,4 @@
-"""What a training run looked like: one page drawn from the log that training leaves behind."""
+"""A training run on one page, drawn from the log that it wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .plots import INK, draw_curves, figure, query_color, save
 
-# What a line of each kind cannot do without.
+# What a line of each kind must have.
 FIELDS = {
     "start": {"step", "categories", "num_predictions", "expected_loss"},
     "train": {"step", "loss", "loss_ce", "loss_mask", "loss_dice", "norm", "lr"},
@@ -28,7 +28,7 @@ PANEL, GAP, CELL = 4.2, 1.4, 0.17  # inches; names are written into the gaps
 
 
 class Log(NamedTuple):
-    """The lines of a log that count, in the order of steps.
+    """The valid lines of a log, in the order of steps.
 
     Attributes:
         start: the last line of kind "start".
@@ -44,7 +44,7 @@ class Log(NamedTuple):
 def read_log(run: str | Path) -> Log:
     """Reads RUN/log.jsonl.
 
-    A resumed run starts from an earlier step: what was logged of later ones counts no more.
+    A resumed run starts from an earlier step: lines logged for later steps no longer count.
 
     Raises:
         FileNotFoundError: there is no log.
@@ -102,7 +102,7 @@ def report(run: str | Path) -> Path:
 
 
 def _parse(text: str) -> dict | None:
-    """A line of the log, or None if it is none."""
+    """A line of the log, or None if the text is not one."""
     try:
         line = json.loads(text)
         return line if FIELDS[line["kind"]] <= line.keys() else None
@@ -111,7 +111,7 @@ def _parse(text: str) -> dict | None:
 
 
 def _scores(log: Log) -> dict[str, list[tuple[int, float]]]:
-    """Each metric's steps and values, where it has one."""
+    """{metric: (step, value) of each evaluation in which it has a value}."""
     scores = {}
     for line in log.evals:
         for key, value in line["scores"].items():
@@ -218,10 +218,8 @@ def _draw_smoothed(ax: Axes, log: Log, key: str) -> None:
     _draw_over_steps(ax, log, {f"{smooth[-1]:.3g}": (steps, smooth)}, key)
 
 
-def _draw_over_steps(
-    ax: Axes, log: Log, curves: dict, ylabel: str, most_marked: int = 20
-) -> None:  # fmt: skip
-    """Curves over all steps of the run; those of few points show each, as one has no line."""
+def _draw_over_steps(ax: Axes, log: Log, curves: dict, ylabel: str, most_marked: int = 20) -> None:
+    """Curves over all steps of the run; those of few points mark each: a single one has no line."""
     ax.set_xlim(0, log.train[-1]["step"])
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     ax.xaxis.set_major_formatter("{x:,.0f}")

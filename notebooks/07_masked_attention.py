@@ -292,7 +292,7 @@ shape_table(rows, meanings=meanings)
 # queries, from a large segment to a small one.
 
 # %% tags=["demo"]
-from minim2f.training.loop import collate
+from minim2f.training.batches import collate
 from minim2f.training.matching import match
 
 
@@ -581,7 +581,7 @@ assert after_self_attention.isnan().all()
 from unittest.mock import patch
 
 from minim2f.model import transformer_decoder
-from minim2f.training.loop import evaluate
+from minim2f.training.evaluation import evaluate
 
 masks = {
     "as it should be": attention_mask,

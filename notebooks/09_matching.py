@@ -289,7 +289,8 @@ assert [*zip(segments, queries)] == [(1, 0), (0, 1)]
 
 # %% tags=["demo"]
 from dataclasses import replace
-from minim2f.training.loop import collate, train
+from minim2f.training.batches import collate
+from minim2f.training.loop import train
 from minim2f.training.recipe import TINY
 
 scenes = minim2f.data.open_dataset("scenes", length=4)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import minim2f
 from minim2f.cli import main
@@ -84,6 +86,24 @@ def test_train_resume_plot_and_evaluate(tmp_path, capsys):
     assert "PQ" in printed and "mIoU" in printed and "AP50" in printed
     assert main(["train", *arguments, "-o", str(out)]) == 1
     assert f"--resume {out}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--half"]])
+def test_train_writes_its_model_once_as_it_was_told(tmp_path, monkeypatch, flags):
+    renamed, replace = [], os.replace
+
+    def note(source, target):
+        renamed.append(os.path.basename(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", note)
+    arguments = ["train", "--steps", "1", "--length", "2", "--batch-size", "2", *flags]
+    data = str(_scenes(tmp_path, 1))
+    assert main([*arguments, "--data", data, "-o", str(tmp_path / "run")]) == 0
+    assert renamed.count("model.safetensors") == 1
+    stored = load_file(tmp_path / "run" / "model.safetensors").values()
+    kinds = {tensor.dtype for tensor in stored if tensor.is_floating_point()}
+    assert kinds == {torch.float16 if flags else torch.float32}
 
 
 def _scenes(folder, length=2):

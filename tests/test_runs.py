@@ -23,13 +23,14 @@ import minim2f
 from minim2f.data import Sample
 from minim2f.data.sample import Memory
 from minim2f.model.pixel_decoder import FPN, DeformablePixelDecoder
-from minim2f.training import distributed, run_folder
+from minim2f.training import distributed, loop, run_folder
 from minim2f.training.batches import Places, collate, stream
-from minim2f.training.loop import Stopped, evaluate, first_loss, train
+from minim2f.training.evaluation import evaluate
+from minim2f.training.loop import train
 from minim2f.training.losses import Criterion, divisors, expected_loss
+from minim2f.training.progress import first_loss
 from minim2f.training.recipe import TINY, TrainConfig
-from minim2f.training.run_folder import CHECKPOINT, LOG
-from minim2f.training.step import Trainer
+from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL, Stopped
 
 CATEGORIES = [{"id": i, "name": f"c{i}", "isthing": 1} for i in (3, 7, 9)]
 STEPS = 240
@@ -91,7 +92,7 @@ def small_model(seed: int = 0, **changes) -> minim2f.Mask2Former:
 
 
 def weights(folder: Path) -> dict:
-    return load_file(folder / "model.safetensors")
+    return load_file(folder / MODEL)
 
 
 def same(a: dict, b: dict) -> bool:
@@ -243,6 +244,18 @@ def test_a_folder_holds_log_checkpoint_pictures_and_model(tmp_path):
     assert same(weights(tmp_path / "run"), model.state_dict())
 
 
+def test_the_model_is_stored_as_float16_if_asked(tmp_path):
+    model = small_model()
+    train(model, squares(), SHORT, False, folder=tmp_path, half=True)
+    stored = weights(tmp_path)
+    for name, tensor in model.state_dict().items():
+        kept = tensor.half() if tensor.is_floating_point() else tensor
+        assert stored[name].dtype == kept.dtype and torch.equal(stored[name], kept), name
+    checkpoint = load_file(tmp_path / CHECKPOINT)
+    for name, parameter in model.named_parameters():  # a resumed run loses nothing
+        assert torch.equal(checkpoint[f"model.{name}"], parameter), name
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     train(small_model(), squares(), SHORT, False, folder=tmp_path)
     before = (tmp_path / LOG).read_bytes()
@@ -367,10 +380,10 @@ def gradients(batch: list[list[Sample]], precision: str = "float32", double: boo
     model = model.double() if double else model
     size = sum(map(len, batch)) * distributed.count()
     changes = {"clip_norm": 1e9, "batch_size": size, "accumulate": len(batch)}
-    trainer = Trainer(model, dataclasses.replace(RECIPE, precision=precision, **changes))
+    state = loop.start(model, dataclasses.replace(RECIPE, precision=precision, **changes))
     if precision == "float16":  # the usual scale, 65536, is halved until nothing runs over
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
-    trainer.step(0, batch)
+        state.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    loop.step(state, 0, batch)
     return {name: p.grad for name, p in model.named_parameters()}
 
 
@@ -388,8 +401,9 @@ def in_two(rank: int, port: int, folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.joined("cpu"):
         found = gradients([squares()[rank * 2 : rank * 2 + 2]])
+        in_parts = gradients([squares()[rank * 2 + i : rank * 2 + i + 1] for i in (0, 1)])
         scores = evaluate(small_model(), squares(5))
-        torch.save({"gradients": found, "pq": scores["All"], "ap": scores["ap"]["ap"],
+        torch.save({"gradients": found, "in parts": in_parts, "pq": scores["All"], "ap": scores["ap"]["ap"],
                     "wins": scores["wins"]}, folder / f"{rank}.pt")  # fmt: skip
 
 
@@ -410,6 +424,8 @@ def test_two_processes_have_the_gradient_of_the_double_batch_and_its_scores(tmp_
     for name, gradient in whole.items():
         assert torch.equal(one["gradients"][name], two["gradients"][name])
         torch.testing.assert_close(one["gradients"][name], gradient, rtol=1e-6, atol=1e-9)
+        assert torch.equal(one["in parts"][name], two["in parts"][name])
+        torch.testing.assert_close(one["in parts"][name], gradient, rtol=1e-6, atol=1e-9)
     assert one["pq"] == two["pq"] == scores["All"]
     assert one["ap"] == two["ap"] == scores["ap"]["ap"]
     assert one["wins"] == two["wins"] == scores["wins"]
@@ -510,6 +526,12 @@ def test_the_first_tensor_layer_and_picture_that_broke_are_named():
     told = broken_by(breaks)
     assert "step 1" in told and "pixel_decoder.output.res4" in told and "P4" in told
     assert told.count("square") == 1  # of two pictures only the second
+
+
+def test_a_cost_that_is_not_finite_is_named_with_one_piece_of_advice():
+    told = broken_by(lambda module, args, out: out * float("nan"), "decoder.mask_head")
+    assert told.startswith("step 1: the cost of query 0 for segment 0 is nan, so this step")
+    assert "decoder.mask_head" in told and told.count("learning rate") == 1
 
 
 class BadGradient(torch.autograd.Function):

@@ -29,10 +29,10 @@ MAY_IMPORT = {
     "model": {"shapes", "ops", "model"},
     "training": {"shapes", "ops", "model", "training"},
     "training.batches": {"model", "training", "data", "inference"},
-    "training.step": {"model", "training", "data"},
     "training.evaluation": {"model", "training", "data", "inference", "metrics"},
     "training.run_folder": {"files", "model", "training", "checkpoints"},
-    "training.loop": {"model", "training", "data", "plots"},
+    "training.loop": {"model", "training", "data"},
+    "training.progress": {"model", "training", "data", "plots"},
     "inference": {"shapes", "data", "model"},
     "checkpoints": {"files", "model", "checkpoints"},
     "metrics": {"shapes", "data", "metrics"},
@@ -45,8 +45,8 @@ MAY_IMPORT |= {
     "demo": WINGS,
     "book": WINGS | {"", "book", "demo"},
     "bench": WINGS | {"bench"},
-    "train_command": WINGS | {""},
-    "cli": WINGS | {"", "bench", "demo", "train_command"},
+    "train_command": WINGS,
+    "cli": WINGS | {"bench", "demo", "train_command"},
     "__main__": {"cli"},
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import permutations
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,16 +14,18 @@ import minim2f
 from minim2f.data import Sample
 from minim2f.model.position import pixel_centres
 from minim2f.training import points as P
-from minim2f.training.loop import collate, train
+from minim2f.training.batches import collate
+from minim2f.training.loop import train
 from minim2f.training.losses import Criterion, class_loss, dice_loss, mask_loss
 from minim2f.training.matching import (
+    Target,
     assign,
     match,
     matching_cost,
     pairwise_bce,
     pairwise_dice,
 )
-from minim2f.training.recipe import TINY, TrainConfig, optimizer
+from minim2f.training.recipe import TINY, TrainConfig, make_optimizer
 
 CONFIG = minim2f.preset("tiny", num_classes=3, num_queries=5, num_points=64)
 
@@ -33,7 +34,7 @@ def target(*labels, size=64):
     masks = torch.zeros(len(labels), size, size, dtype=torch.bool)
     for g in range(len(labels)):
         masks[g, 8 * g : 8 * g + 20, 4 * g : 4 * g + 30] = True
-    return SimpleNamespace(labels=torch.tensor(labels, dtype=torch.int64), masks=masks)
+    return Target(torch.tensor(labels, dtype=torch.int64), masks)
 
 
 def prediction(model_seed=0, batch=2, config=CONFIG):
@@ -320,7 +321,7 @@ def test_the_expected_loss_at_the_start_for_133_classes():
 
 def test_optimizer_groups_are_the_official_ones():
     model = minim2f.Mask2Former(minim2f.preset("tiny"))
-    adam = optimizer(model, TrainConfig())
+    adam = make_optimizer(model, TrainConfig())
     of = {id(p): group for group in adam.param_groups for p in group["params"]}
     assert len(of) == len(list(model.parameters()))
     norms = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)
@@ -386,7 +387,7 @@ def test_collate_pads_masks_with_the_images():
     )
     images, targets = collate(small_model(), [square, wide])
     assert images.shape == (2, 3, 64, 96)
-    assert all(t.masks.shape == (1, 64, 96) for t in targets)
+    assert all(isinstance(t, Target) and t.masks.shape == (1, 64, 96) for t in targets)
     assert targets[1].masks.sum() == 40 * 80
 
 

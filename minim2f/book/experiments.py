@@ -27,7 +27,9 @@ import minim2f
 from minim2f import Config, Mask2Former, preset, shapes
 from minim2f.book.chapter import NOTEBOOKS
 from minim2f.data import Sample, open_dataset
-from minim2f.training.loop import collate, evaluate, train
+from minim2f.training.batches import collate
+from minim2f.training.evaluation import evaluate
+from minim2f.training.loop import train
 from minim2f.training.matching import match
 from minim2f.training.recipe import TINY
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import math
 from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from .categories import category_index, check_known, check_same
+
+if TYPE_CHECKING:  # pycocotools brings matplotlib: imported by those who measure, not by all
+    from pycocotools.coco import COCO
 
 # The first six of the twelve numbers that pycocotools gives; the others are recalls.
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -122,6 +123,8 @@ class AveragePrecision:
             to 32**2 pixels and large one from 96**2 on. Means are over the things that occur in
             the truth; where nothing occurs, pycocotools says -1 and we 0.0.
         """
+        from pycocotools.cocoeval import COCOeval
+
         images, detections, truths = zip(*self.pictures) if self.pictures else ((), (), ())
         with redirect_stdout(io.StringIO()):
             judge = COCOeval(self._coco(images, truths), self._coco(images, detections), "segm")
@@ -137,6 +140,8 @@ class AveragePrecision:
 
     def _encode(self, masks: np.ndarray, segments: list[dict]) -> list[tuple[dict, dict]]:
         """The things among the segments, each with its COCO annotation."""
+        from pycocotools import mask as rle
+
         kept = [k for k, segment in enumerate(segments) if self.things[segment["category_id"]]]
         codes = rle.encode(np.asfortranarray(masks[kept].transpose(1, 2, 0), np.uint8))
         pairs = []
@@ -147,6 +152,8 @@ class AveragePrecision:
 
     def _coco(self, images: tuple[dict, ...], entries: tuple[list[dict], ...]) -> COCO:
         """A COCO data set in memory, of new dicts: pycocotools writes its notes into them."""
+        from pycocotools.coco import COCO
+
         coco = COCO()
         pairs = [(i, entry) for i, of_picture in enumerate(entries) for entry in of_picture]
         coco.dataset = {

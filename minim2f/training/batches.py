@@ -26,6 +26,22 @@ from .matching import Target
 from .recipe import TrainConfig
 
 
+class Part(NamedTuple):
+    """The pictures that pass through the model together: all of a step's, or some of them.
+
+    Attributes:
+        names: of the B pictures.
+        images: (B, 3, H, W), normalised and padded.
+        targets: B of them, masks padded to (H, W).
+        seed: of all that is random about them in this step.
+    """
+
+    names: list[str]
+    images: Tensor
+    targets: list[Target]
+    seed: int
+
+
 def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Target]]:
     """Samples as one padded batch and its targets, on the model's device.
 
@@ -33,10 +49,10 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tar
         Images (B, 3, H, W), normalised and padded, and B targets with masks padded to (H, W).
 
     Raises:
-        ValueError: a sample contradicts itself or the model, see `refuse`.
+        ValueError: a sample contradicts itself or the model, see `validate`.
     """
     for sample in samples:
-        refuse(sample, model.config.num_classes)
+        validate(sample, model.config.num_classes)
     device = model.mean.device
     images = model.batch([sample.image.to(device) for sample in samples])
     height, width = images.shape[2:]
@@ -48,8 +64,24 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tar
     return images, targets
 
 
-def refuse(sample: Sample, num_classes: int) -> None:
-    """Nobody trains on nonsense.
+def refuse_mismatch(dataset: Dataset, config: Config) -> None:
+    """Raises if a data set is empty, or has other classes than the model.
+
+    Raises:
+        ValueError: says how many classes there are on either side.
+    """
+    if not len(dataset):
+        raise ValueError("the data set is empty: there is nothing to learn from")
+    found, wanted = len(dataset.categories), config.num_classes
+    if found != wanted:
+        raise ValueError(
+            f"the data set has {found} categories, the model {wanted} classes; "
+            f"make the model with preset(..., num_classes={found})"
+        )
+
+
+def validate(sample: Sample, num_classes: int) -> None:
+    """Raises if a sample contradicts itself or the model.
 
     Raises:
         ValueError: labels, masks and image disagree in number or size, or a class index is none of
@@ -68,6 +100,26 @@ def refuse(sample: Sample, num_classes: int) -> None:
             f"{name}: class indices {labels.tolist()} must lie in 0 ... {num_classes - 1}; "
             "COCO's category ids have gaps and are no class indices"
         )
+
+
+def parts_of(model: Mask2Former, batch: list[list[Sample]], seed: int, step: int) -> list[Part]:
+    """A step's samples as tensors, each part with a seed of its own.
+
+    Args:
+        model: says where the tensors go and how images are normalised.
+        batch: this process's samples, part by part.
+        seed: of the run.
+        step: number of the step.
+
+    Raises:
+        ValueError: a sample contradicts itself or the model, see `validate`.
+    """
+    parts = []
+    for place, samples in enumerate(batch):
+        names = [sample.file_name for sample in samples]
+        own_seed = seed_of(seed, "step", step, place, distributed.rank())
+        parts.append(Part(names, *collate(model, samples), own_seed))
+    return parts
 
 
 def seed_of(*parts: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import distributed as dist
@@ -13,7 +13,7 @@ from torch import nn
 
 @contextmanager
 def joined(device: str) -> Iterator[torch.device]:
-    """Joins the processes that torchrun started, and leaves them in the end; alone, does nothing.
+    """Joins the processes that torchrun started, and leaves them at the end; else does nothing.
 
     Args:
         device: "cpu", "cuda" or "mps"; of several GPUs each process gets its own.
@@ -42,7 +42,7 @@ def joined(device: str) -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """The number of this process; 0 writes files and talks."""
+    """The number of this process; 0 writes the files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -61,10 +61,10 @@ def average(values: Sequence[float], device: torch.device) -> list[float]:
 
 
 def gather(mine: object) -> list:
-    """What every process has, in order of their numbers; known to each of them afterwards."""
-    everyone = [None] * count()
+    """The values of all processes, ordered by rank; every process gets the whole list."""
     if count() == 1:
         return [mine]
+    everyone = [None] * count()
     dist.all_gather_object(everyone, mine)
     return everyone
 
@@ -77,3 +77,12 @@ def parallel(model: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(
         model, device_ids=[device] if device.type == "cuda" else None
     )
+
+
+def no_sync(replica: nn.Module) -> AbstractContextManager:
+    """Within it, gradients stay in this process; the next backward pass outside averages all.
+
+    Args:
+        replica: what `parallel` returned.
+    """
+    return replica.no_sync() if count() > 1 else nullcontext()

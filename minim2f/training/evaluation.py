@@ -1,4 +1,4 @@
-"""How good is the model by now? Numbers over a data set, and a few pictures to look at."""
+"""How good a model is: scores over a data set, and all results of one picture."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from . import distributed
 
 
 def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> dict:
-    """Segments every picture of a data set and scores the results, in all processes together.
+    """Segments every picture of a data set and scores the results; processes share the work.
 
     Args:
         model: its classes are the data set's categories.
-        dataset: its task says what is measured: "panoptic" has all three metrics, "instance" AP,
-            "semantic" mIoU.
+        dataset: its task says what is measured: PQ, AP and mIoU for "panoptic", AP for "instance",
+            mIoU for "semantic".
         progress: show a bar.
 
     Returns:
         What `PanopticQuality.compute` returns; "miou" from `MeanIoU`; "ap" from
-        `AveragePrecision`, where there are things; all as fractions. "wins": (query, class, times)
-        for each query that was sure of a class, "no object" aside, in some pictures.
+        `AveragePrecision`, where there are things; all as fractions. "wins": (query, class, times),
+        in how many pictures the query gave the class the highest probability; "no object" is left
+        out.
     """
     metrics = _metrics(dataset)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
@@ -84,7 +85,23 @@ def summary(scores: dict) -> dict[str, float]:
     return short
 
 
-def row(model: Mask2Former, sample: Sample) -> dict:
+def table(scores: dict) -> str:
+    """What `evaluate` returns, as lines to print; metrics that were not measured have none."""
+    lines = []
+    for group in ("All", "Things", "Stuff"):
+        if group in scores:
+            numbers = (f"{name.upper()} {scores[group][name]:.3f}" for name in ("pq", "sq", "rq"))
+            lines.append(f"{group:7}{'  '.join(numbers)}  ({scores[group]['n']} classes)")
+    if "miou" in scores:
+        lines.append(f"mIoU   {scores['miou']:.3f}")
+    if "ap" in scores:
+        names = {"AP": "ap", "AP50": "ap50", "AP75": "ap75"}
+        numbers = (f"{shown:6} {scores['ap'][name]:.3f}" for shown, name in names.items())
+        lines.append("  ".join(numbers))
+    return "\n".join(lines)
+
+
+def comparison(model: Mask2Former, sample: Sample) -> dict:
     """One picture with its truth and the three results, as `plots.compare` draws them."""
     logits = predict(model, sample.image)
     semantic, instance, panoptic = (

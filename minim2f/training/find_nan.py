@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor, nn
 
 from ..ops.strips import Strips
 from ..shapes import watch
+from .batches import Part
 from .matching import NotFinite
 
 
-def first_guilty(
-    model: nn.Module, images: Tensor, names: Sequence[str], losses: Callable[[], dict[str, Tensor]]
+def require_finite(values: Mapping[str, float]) -> None:
+    """Raises for the first value that is not finite.
+
+    Raises:
+        NotFinite: gives its name and the value.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise NotFinite(f"{name} is {value}")
+
+
+def explain(
+    error: NotFinite,
+    model: nn.Module,
+    parts: Sequence[Part],
+    losses: Callable[[Part], dict[str, Tensor]],
+) -> str:
+    """What was not finite in a step, which tensor was the first, and what to do.
+
+    Args:
+        error: that ended the step.
+        model: in the state in which the step failed.
+        parts: the pictures of the step.
+        losses: runs the model on a part and returns its loss terms.
+    """
+    found = (first_broken(model, part, partial(losses, part)) for part in parts)
+    first = next(filter(None, found), None)
+    first = first or "Run once more, every number was finite: the failure cannot be repeated"
+    what = str(error).partition(":")[0]  # without the advice that may follow
+    return (
+        f"{what}, so this step was not taken. {first}. "
+        "Look at these pictures and their masks, or lower the learning rate"
+    )
+
+
+def first_broken(
+    model: nn.Module, part: Part, losses: Callable[[], dict[str, Tensor]]
 ) -> str | None:
-    """Runs the step once more and looks at everything on the way.
+    """Runs a part of a step once more, and looks at every tensor on the way.
 
     Args:
         model: in the state in which the step failed.
-        images: (B, 3, H, W), what it was given.
-        names: of the B pictures.
-        losses: runs the model on `images` and returns the loss terms.
+        part: the pictures, their names and targets.
+        losses: runs the model on this part and returns the loss terms.
 
     Returns:
         One sentence that names the first tensor that is not finite, the layer that made it and
         the pictures that it belongs to; None if all is finite.
     """
+    names = part.names
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             return f"The weight {name} is not finite already: an earlier step broke it"
-    if not images.isfinite().all():
-        return f"The first is the picture itself: {_pictures(images, names)}"
+    if not part.images.isfinite().all():
+        return f"The first is the picture itself: {_pictures(part.images, names)}"
     made: list[str] = []
     gradients: list[str] = []
-    # inside of strips nobody knows which rows are whose
+    # the rows of a strip may belong to several pictures
     inside = {layer for m in model.modules() if isinstance(m, Strips) for layer in m}
     hooks = [
         module.register_forward_hook(partial(_look, name or "the model", names, made, gradients))

@@ -1,39 +1,68 @@
-"""The loop: pictures in, a better model out, and on the way nothing is lost."""
+"""Training on one page: the loop, and the step that it repeats."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import signal
-import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from .. import plots
-from ..data.sample import Dataset
-from ..model.config import Config
+from ..data.sample import Dataset, Sample
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .batches import collate, stream
-from .evaluation import evaluate, row, summary
-from .losses import expected_loss
-from .recipe import TrainConfig
-from .run_folder import Run
-from .step import Trainer
+from .batches import Part, parts_of, refuse_mismatch, stream
+from .find_nan import explain, require_finite
+from .losses import Criterion, divisors
+from .matching import NotFinite
+from .progress import evaluate_and_draw, show_step
+from .recipe import TrainConfig, make_optimizer
+from .run_folder import Run, Stopped, asked_to_stop
 
-__all__ = ["Stopped", "collate", "evaluate", "train"]
-REMEMBERED = 10_000  # steps in the history; a long run's is in its log
-DRAWN = 4  # pictures at each evaluation
-SHOWN = ("loss", "loss_ce", "loss_mask", "loss_dice")  # in the bar
+REMEMBERED = 10_000  # steps in the history that `train` returns; the log has them all
 
 
-class Stopped(Exception):
-    """Somebody asked the run to stop, and its checkpoint is written."""
+@dataclass
+class State:
+    """What a step reads and changes.
+
+    Attributes:
+        model: trained in place.
+        recipe: all numbers.
+        replica: the model, within DistributedDataParallel where several processes train.
+        criterion: the losses.
+        optimizer: AdamW.
+        scaler: keeps small gradients alive in float16; does nothing in other precisions.
+        generator: of the random points of matching and losses.
+    """
+
+    model: Mask2Former
+    recipe: TrainConfig
+    replica: nn.Module
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    generator: torch.Generator
+
+
+def start(model: Mask2Former, recipe: TrainConfig) -> State:
+    """The state before the first step; the model keeps the weights that it has."""
+    device = model.mean.device
+    return State(
+        model=model,
+        recipe=recipe,
+        replica=distributed.parallel(model),
+        criterion=Criterion(model.config),
+        optimizer=make_optimizer(model, recipe),
+        scaler=torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
+        generator=torch.Generator(device),
+    )
 
 
 def train(
@@ -47,8 +76,9 @@ def train(
     unseen: Dataset | None = None,
     details: bool = False,
     note: dict | None = None,
+    half: bool = False,
 ) -> list[dict[str, float]]:
-    """Trains a model in place; in all processes that torchrun started, where it did.
+    """Trains a model in place, together with all other processes that torchrun started.
 
     Args:
         model: starts from the weights that it has; ends in eval mode.
@@ -58,11 +88,12 @@ def train(
         after_step: called with the number of steps done, for example to evaluate.
         folder: where a log, checkpoints, pictures and in the end model.safetensors are written;
             None writes nothing. Ctrl-C then saves before it leaves.
-        resume: go on with the run in `folder`: it ends with the same weights as one that was never
-            interrupted.
-        unseen: is evaluated every `recipe.evaluate_every` steps.
-        details: tell the loss at the start prediction by prediction.
-        note: what the log is to say of the run at its start, in JSON's types.
+        resume: go on with the run in `folder`; it ends with the same weights as a run that was
+            never interrupted.
+        unseen: evaluated every `recipe.evaluate_every` steps.
+        details: show the loss at the start for each prediction.
+        note: more facts for the first line of the log, in JSON's types.
+        half: store model.safetensors as float16.
 
     Returns:
         One dict per step, of the last 10,000 at most: every loss term, their sum as "loss", the
@@ -74,128 +105,108 @@ def train(
         OSError: the folder cannot be written, or holds another run.
         Stopped: after Ctrl-C or SIGTERM, where there is a folder.
     """
-    _refuse(model, dataset)
-    trainer, run, first = _begin(Trainer(model, recipe), folder, resume, note)
+    refuse_mismatch(dataset, model.config)
+    state = start(model, recipe)
+    run = Run(folder, recipe)
+    first = run.begin(model, state.optimizer, state.scaler, resume, note)
     history: deque = deque(maxlen=REMEMBERED)
-    feed = stream(dataset, recipe, model.config, first)
-    numbers, quiet = range(first, recipe.steps), not progress or distributed.rank() > 0
-    with _asked_to_stop(run is not None) as asked:
-        bar = tqdm(numbers, "training", recipe.steps, initial=first, disable=quiet)
+    batches = stream(dataset, recipe, model.config, first)
+    quiet = not progress or distributed.rank() > 0
+    with asked_to_stop(listen=folder is not None) as asked:
+        bar = tqdm(
+            range(first, recipe.steps), "training", recipe.steps, initial=first, disable=quiet
+        )
         for number in bar:
-            begin, done = time.perf_counter(), number + 1
-            batch = [next(feed) for _ in range(recipe.accumulate)]
-            values, stop = trainer.step(number, batch, bool(asked))
+            began, done = time.perf_counter(), number + 1
+            batch = [next(batches) for _ in range(recipe.accumulate)]
+            values, stop = step(state, number, batch, bool(asked))
             history.append(values)
-            _tell(bar, number, values, model.config, details)
-            if run:
-                run.write("train", done, **values, seconds=time.perf_counter() - begin)
-            last = done == recipe.steps
-            if unseen and (last or done % recipe.evaluate_every == 0):
-                _look(model, unseen, done, run, quiet)
-            if run and (last or stop or done % recipe.save_every == 0):
-                run.save(done, trainer)
+            show_step(bar, number, values, model.config, details)
+            run.write("train", done, **values, seconds=time.perf_counter() - began)
+            if unseen and _is_due(done, recipe.evaluate_every, recipe.steps):
+                evaluate_and_draw(model, unseen, done, run, quiet)
+            if stop or _is_due(done, recipe.save_every, recipe.steps):
+                run.save(done, model, state.optimizer, state.scaler)
             if after_step:
                 after_step(done)
-            if stop and not last:
+            if stop and done < recipe.steps:
                 raise Stopped(f"stopped after step {done}, and saved: --resume {folder} goes on")
     model.eval()
-    if run:
-        run.finish(model)
+    run.finish(model, half)
     return list(history)
 
 
-def _refuse(model: Mask2Former, dataset: Dataset) -> None:
-    if not len(dataset):
-        raise ValueError("the data set is empty: there is nothing to learn from")
-    found, wanted = len(dataset.categories), model.config.num_classes
-    if found != wanted:
-        raise ValueError(
-            f"the data set has {found} categories, the model {wanted} classes; "
-            f"make the model with preset(..., num_classes={found})"
-        )
+def _is_due(done: int, every: int, steps: int) -> bool:
+    """Every so many steps, and after the last one."""
+    return done % every == 0 or done == steps
 
 
-def _begin(
-    trainer: Trainer, folder: str | os.PathLike | None, resume: bool, note: dict | None
-) -> tuple[Trainer, Run | None, int]:
-    """The trainer, as far as it had come; its folder, if any; and the steps behind it."""
-    if folder is None:
-        return trainer, None, 0
-    run, config = Run(folder), trainer.model.config
-    run.open(trainer.model, resume)
-    first = run.restore(trainer) if resume else 0
-    facts = {
-        "recipe": dataclasses.asdict(trainer.recipe),
-        "categories": [c.get("name", str(c["id"])) for c in config.categories],
-        "num_predictions": config.num_layers + 1,
-        "expected_loss": expected_loss(config),
-    }
-    run.write("start", first, **facts, **(note or {}))
-    return trainer, run, first
-
-
-def _tell(bar: tqdm, number: int, values: dict[str, float], config: Config, details: bool) -> None:
-    bar.set_postfix({name: f"{values[name]:.2f}" for name in SHOWN})
-    if number == 0 and not bar.disable:
-        bar.write(first_loss(values, config, details))
-
-
-def first_loss(values: dict[str, float], config: Config, details: bool = False) -> str:
-    """The loss of the first step beside the one that random weights should give.
+def step(
+    state: State, number: int, batch: list[list[Sample]], stop: bool = False
+) -> tuple[dict[str, float], bool]:
+    """One optimiser step.
 
     Args:
-        values: the loss terms of the step, weighted, and their sum "loss".
-        config: of the model.
-        details: add a line for every prediction.
+        state: changed in place.
+        number: of the step; 0 is the first. Rates and random numbers follow from it.
+        batch: this process's pictures, in `accumulate` parts.
+        stop: this process wants to stop.
+
+    Returns:
+        Every loss term, their sum "loss", the gradient's length "norm" and the rate "lr"; and
+        whether any process wants to stop.
+
+    Raises:
+        NotFinite: a loss or a gradient is NaN or infinite; no weight has moved.
     """
-    text = (
-        f"the first step's loss is {values['loss']:.1f}; random weights and {config.num_classes} "
-        f"classes should start near {expected_loss(config):.0f}"
-    )
-    if not details:
-        return text
-    lines = [f"{text}\n{'prediction':<22}{'class':>8}{'mask':>8}{'dice':>8}"]
-    for layer in range(config.num_layers + 1):
-        last = layer == config.num_layers
-        name = "of the raw queries" if layer == 0 else f"after layer {layer}"
-        terms = [values.get(f"loss_{t}" + f"_{layer}" * (not last)) for t in ("ce", "mask", "dice")]
-        if None not in terms:  # without deep supervision only the last one counts
-            lines.append(f"{name:<22}" + "".join(f"{term:8.2f}" for term in terms))
-    return "\n".join(lines)
-
-
-@contextmanager
-def _asked_to_stop(listen: bool) -> Iterator[list]:
-    """Ctrl-C or SIGTERM, once, only leaves a note in a list; a second time it acts as ever."""
-    notes: list[int] = []
-    if not listen or threading.current_thread() is not threading.main_thread():
-        yield notes
-        return
-
-    def note(number: int, frame: object) -> None:
-        notes.append(number)
-        signal.signal(number, before[number])
-        print("\nfinishing this step, then saving", file=sys.stderr)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
+    model, optimizer, scaler = state.model, state.optimizer, state.scaler
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * state.recipe.rate(number)
+    model.train()
+    optimizer.zero_grad()
+    parts = parts_of(model, batch, state.recipe.seed, number)
+    divide_by, stop = _agree(state, parts, stop)
+    share, terms = 1 / len(parts), Counter()
     try:
-        yield notes
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for part in parts:
+            last = part is parts[-1]  # processes exchange gradients once a step
+            with nullcontext() if last else distributed.no_sync(state.replica):
+                losses = _losses(state, state.replica, divide_by, part)
+                scaler.scale(sum(losses.values()) * share).backward()
+            shares = torch.stack(list(losses.values())).detach() * share
+            terms.update(dict(zip(losses, shares.tolist())))  # one transfer from the device
+        require_finite(terms)
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), state.recipe.clip_norm).item()
+        if scaler.get_scale() <= 1:  # above, float16 may overflow: the scaler then lowers its scale
+            require_finite({"the gradient's length": norm})
+    except NotFinite as error:
+        reason = explain(error, model, parts, partial(_losses, state, model, divide_by))
+        optimizer.zero_grad()
+        raise NotFinite(f"step {number + 1}: {reason}") from None
+    scaler.step(optimizer)  # takes no step if scaled gradients overflowed
+    scaler.update()
+    averages = distributed.average(list(terms.values()), state.generator.device)
+    values = dict(zip(terms, averages))
+    values |= {"loss": sum(averages), "norm": norm, "lr": optimizer.param_groups[-1]["lr"]}
+    return values, stop
 
 
-def _look(model: Mask2Former, unseen: Dataset, done: int, run: Run | None, quiet: bool) -> None:
-    """Evaluates, tells and draws."""
-    scores = evaluate(model, unseen, progress=not quiet)
-    short = summary(scores)
-    if not quiet:
-        told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
-        tqdm.write(f"step {done}: {told}")
-    if run and distributed.rank() == 0:
-        run.write("eval", done, scores=short, wins=scores["wins"])
-        rows = [row(model, unseen[i]) for i in range(min(DRAWN, len(unseen)))]
-        page = plots.compare(rows, unseen.categories)
-        plots.save(page, run.folder / "pictures" / f"{done:06d}.png")
+def _agree(state: State, parts: list[Part], stop: bool) -> tuple[list[float], bool]:
+    """What all processes divide their losses by, and whether any of them wants to stop."""
+    own = [divisors(part.targets, state.model.config) for part in parts]
+    means = [sum(values) / len(parts) for values in zip(*own)]
+    shared = distributed.average([*means, float(stop)], state.generator.device)
+    num_masks, weight_sum, stopping = shared
+    return [max(1.0, num_masks), weight_sum], stopping > 0
+
+
+def _losses(
+    state: State, model: nn.Module, divide_by: list[float], part: Part
+) -> dict[str, Tensor]:
+    """The loss terms of a part: the same numbers each time."""
+    precision = getattr(torch, state.recipe.precision)
+    torch.manual_seed(part.seed)  # of dropout
+    state.generator.manual_seed(part.seed)
+    with torch.autocast(part.images.device.type, precision, precision != torch.float32):
+        return state.criterion(model(part.images), part.targets, state.generator, *divide_by)

@@ -105,7 +105,7 @@ TINY = TrainConfig(
 )
 
 
-def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
     """AdamW with the official parameter groups.
 
     Args:
@@ -120,7 +120,7 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
             backbone = module_name.startswith("backbone")
             decays = not isinstance(module, no_decay) and "relative_position_bias" not in name
             groups.setdefault((backbone, decays), []).append(parameter)
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [
             {
                 "params": parameters,
@@ -131,3 +131,6 @@ def optimizer(model: nn.Module, recipe: TrainConfig) -> torch.optim.AdamW:
         ],
         fused=True,  # one pass over the weights instead of a dozen
     )
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # the rate of each step is a fraction of it
+    return optimizer

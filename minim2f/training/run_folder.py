@@ -6,19 +6,62 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
 from ..checkpoints import save
 from ..files import whole, write
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .step import Trainer
+from .losses import expected_loss
+from .recipe import TrainConfig
 
-LOG, CHECKPOINT = "log.jsonl", "checkpoint.safetensors"
+LOG, CHECKPOINT, MODEL = "log.jsonl", "checkpoint.safetensors", "model.safetensors"
 FREE = {"workers", "save_every", "evaluate_every"}  # may change when a run goes on
+
+
+class Stopped(Exception):
+    """Somebody asked the run to stop, and its checkpoint is written."""
+
+
+@contextmanager
+def asked_to_stop(listen: bool = True) -> Iterator[list[int]]:
+    """Ctrl-C or SIGTERM only adds to a list the first time; the second time it acts as usual.
+
+    Args:
+        listen: False leaves both signals as they are.
+
+    Yields:
+        The signals so far; empty while nobody asked. Outside of the main thread it stays empty.
+    """
+    asked: list[int] = []
+    if not listen or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+        print("\nfinishing this step, then saving", file=sys.stderr)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def arguments_of(folder: str | os.PathLike) -> dict:
@@ -41,25 +84,56 @@ class Run:
     step's number (see `training.batches`), and so does the place in the data.
 
     Args:
-        folder: its path.
+        folder: its path; None keeps nothing.
+        recipe: written into log and checkpoints; a checkpoint of another recipe is refused.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder, self.writes = Path(folder), distributed.rank() == 0
+    def __init__(self, folder: str | os.PathLike | None, recipe: TrainConfig) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.recipe = recipe
+        self.writes = folder is not None and distributed.rank() == 0
 
-    def open(self, model: Mask2Former, resume: bool = False) -> None:
-        """Makes the folder, and finds out whether a run can be written to it.
+    def begin(
+        self,
+        model: Mask2Former,
+        optimizer: Optimizer,
+        scaler: GradScaler,
+        resume: bool = False,
+        note: dict | None = None,
+    ) -> int:
+        """Begins a run, or goes on with the one in this folder, and logs that.
 
         Args:
-            model: tells how much space is needed.
+            model, optimizer, scaler: as they are before the first step; `resume` gives them the
+                state of the last checkpoint.
             resume: go on with the run that lies there, if any does.
+            note: more facts for the log.
+
+        Returns:
+            How many steps the run has behind it.
 
         Raises:
-            FileExistsError: there is a run already, and nobody said that it should go on.
+            FileExistsError: there is a run already, and `resume` is False.
             OSError: the folder cannot be written, or the disk has no room for two checkpoints.
+            ValueError: the checkpoint is broken, of another model, or of another recipe.
         """
-        if not self.writes:
-            return
+        if self.folder is None:
+            return 0
+        if self.writes:
+            self._require_room(model, resume)
+        done = self._restore(model, optimizer, scaler) if resume else 0
+        config = model.config
+        facts = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "categories": [c.get("name", str(c["id"])) for c in config.categories],
+            "num_predictions": config.num_layers + 1,
+            "expected_loss": expected_loss(config),
+        }
+        self.write("start", done, **facts, **(note or {}))
+        return done
+
+    def _require_room(self, model: Mask2Former, resume: bool) -> None:
+        """Makes the folder, and finds out whether a run of this size can be written to it."""
         if not resume and (self.folder / LOG).exists():
             raise FileExistsError(
                 f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
@@ -82,19 +156,18 @@ class Run:
             with open(self.folder / LOG, "a", encoding="utf-8") as log:
                 log.write(line + "\n")
 
-    def save(self, step: int, trainer: Trainer) -> None:
+    def save(self, step: int, model: Mask2Former, optimizer: Optimizer, scaler: GradScaler) -> None:
         """Writes everything that the next step depends on, whole or not at all."""
         if not self.writes:
             return
-        model, adam = trainer.model, trainer.adam
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         for name, parameter in model.named_parameters():
-            for key, tensor in adam.state.get(parameter, {}).items():
+            for key, tensor in optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = tensor
         about = {
             "step": step,
-            "recipe": dataclasses.asdict(trainer.recipe),
-            "scaler": trainer.scaler.state_dict(),
+            "recipe": dataclasses.asdict(self.recipe),
+            "scaler": scaler.state_dict(),
         }
         with whole(self.folder / CHECKPOINT) as part:
             save_file(
@@ -103,54 +176,59 @@ class Run:
                 metadata={"minim2f.run": json.dumps(about)},
             )
 
-    def finish(self, model: Mask2Former) -> None:
-        """Writes the trained model alone, for `minim2f.load`."""
+    def finish(self, model: Mask2Former, half: bool = False) -> None:
+        """Writes the trained model alone, for `minim2f.load`; as float16 if `half`."""
         if self.writes:
-            save(model, self.folder)
+            save(model, self.folder / MODEL, half)
 
-    def restore(self, trainer: Trainer) -> int:
-        """Puts model, optimiser and scaler back, and cuts the log.
-
-        Returns:
-            How many steps the checkpoint has behind it; 0 if there is none yet.
-
-        Raises:
-            ValueError: the checkpoint is broken, of another model, or of another recipe.
-        """
-        path = self.folder / CHECKPOINT
-        step = _restore(path, trainer) if path.exists() else 0
+    def _restore(self, model: Mask2Former, optimizer: Optimizer, scaler: GradScaler) -> int:
+        """Goes back to the last checkpoint, in the log too; returns its step, 0 without one."""
+        path, step = self.folder / CHECKPOINT, 0
+        if path.exists():
+            about, tensors = _read(path)
+            _refuse_other_recipe(path, about["recipe"], self.recipe)
+            _put_back(path, tensors, model, optimizer)
+            scaler.load_state_dict(about["scaler"])
+            step = about["step"]
         if self.writes and (self.folder / LOG).exists():
             self._cut_log(step)
         return step
 
     def _cut_log(self, step: int) -> None:
-        """Forgets the lines of steps that will be taken again, and half a last line."""
+        """Removes the lines of steps that will be taken again, and a last line cut short."""
         log = self.folder / LOG
         lines = log.read_text("utf-8").split("\n")[:-1]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write(log, "".join(f"{line}\n" for line in kept))
 
 
-def _restore(path: Path, trainer: Trainer) -> int:
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """What a checkpoint says about itself, and its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["minim2f.run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return about, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole checkpoint of a run ({error!r})") from error
-    old, now = about["recipe"], dataclasses.asdict(trainer.recipe)
+
+
+def _refuse_other_recipe(path: Path, old: dict, recipe: TrainConfig) -> None:
+    now = dataclasses.asdict(recipe)
     changed = [name for name in now if name not in FREE and old.get(name) != now[name]]
     if changed:
         told = ", ".join(f"{name} = {old.get(name)} (now {now[name]})" for name in changed)
         raise ValueError(f"{path} is of a run with {told}; go on with the same recipe")
+
+
+def _put_back(
+    path: Path, tensors: dict[str, Tensor], model: Mask2Former, optimizer: Optimizer
+) -> None:
     own = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     try:
-        trainer.model.load_state_dict(own)
+        model.load_state_dict(own)
     except RuntimeError as error:
         raise ValueError(f"{path} is of another model: {error}") from error
-    for name, parameter in trainer.model.named_parameters():
+    for name, parameter in model.named_parameters():
         for key in ("step", "exp_avg", "exp_avg_sq"):
             if (value := tensors.get(f"adam.{key}.{name}")) is not None:
-                trainer.adam.state[parameter][key] = value.to(parameter.device)
-    trainer.scaler.load_state_dict(about["scaler"])
-    return about["step"]
+                optimizer.state[parameter][key] = value.to(parameter.device)

@@ -1,0 +1,82 @@
+"""What a run shows while it goes on: its losses, the first one explained, and evaluations."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+from ..data.sample import Dataset
+from ..model.config import Config
+from ..model.mask2former import Mask2Former
+from .evaluation import comparison, evaluate, summary
+from .losses import expected_loss
+from .run_folder import Run
+
+SHOWN = ("loss", "loss_ce", "loss_mask", "loss_dice")  # beside the bar
+DRAWN = 4  # pictures at each evaluation
+
+
+def show_step(
+    bar: tqdm, number: int, values: dict[str, float], config: Config, details: bool
+) -> None:
+    """Shows the losses of a step beside the bar, and after the first step what to expect.
+
+    Args:
+        bar: of the run; says nothing if it is disabled.
+        number: of the step; 0 is the first.
+        values: what the step returned.
+        config: of the model.
+        details: as in `first_loss`.
+    """
+    bar.set_postfix({name: f"{values[name]:.2f}" for name in SHOWN})
+    if number == 0 and not bar.disable:
+        bar.write(first_loss(values, config, details))
+
+
+def first_loss(values: dict[str, float], config: Config, details: bool = False) -> str:
+    """The loss of the first step beside the one that random weights should give.
+
+    Args:
+        values: the loss terms of the step, weighted, and their sum "loss".
+        config: of the model.
+        details: add a line for every prediction.
+    """
+    text = (
+        f"the first step's loss is {values['loss']:.1f}; random weights and {config.num_classes} "
+        f"classes should start near {expected_loss(config):.0f}"
+    )
+    if not details:
+        return text
+    lines = [f"{text}\n{'prediction':<22}{'class':>8}{'mask':>8}{'dice':>8}"]
+    for layer in range(config.num_layers + 1):
+        last = layer == config.num_layers
+        name = "of the raw queries" if layer == 0 else f"after layer {layer}"
+        terms = [values.get(f"loss_{t}" + f"_{layer}" * (not last)) for t in ("ce", "mask", "dice")]
+        if None not in terms:  # without deep supervision there is only the last prediction
+            lines.append(f"{name:<22}" + "".join(f"{term:8.2f}" for term in terms))
+    return "\n".join(lines)
+
+
+def evaluate_and_draw(
+    model: Mask2Former, dataset: Dataset, done: int, run: Run, quiet: bool
+) -> None:
+    """Scores the model during a run; prints and logs the scores, and draws some pictures.
+
+    Args:
+        model: as it is after the step.
+        dataset: what it is evaluated on, in all processes together.
+        done: how many steps it has taken.
+        run: where scores are logged and pictures are saved.
+        quiet: print nothing.
+    """
+    scores = evaluate(model, dataset, progress=not quiet)
+    short = summary(scores)
+    if not quiet:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
+        tqdm.write(f"step {done}: {told}")
+    if run.writes:
+        from .. import plots  # brings matplotlib, which only drawing needs
+
+        run.write("eval", done, scores=short, wins=scores["wins"])
+        rows = [comparison(model, dataset[i]) for i in range(min(DRAWN, len(dataset)))]
+        page = plots.compare(rows, dataset.categories)
+        plots.save(page, run.folder / "pictures" / f"{done:06d}.png")
