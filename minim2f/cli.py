@@ -12,7 +12,7 @@ import torch
 
 from . import Mask2Former, load, plots, preset, segment, walkthrough
 from .data import open_dataset
-from .data.check import check
+from .data.check import find_faults
 from .data.coco_mini import FetchError, fetch_coco_mini
 from .data.coco_panoptic import write_coco
 from .data.images import to_image
@@ -45,7 +45,7 @@ def run_scenes(args: argparse.Namespace) -> None:
 
 def run_check(args: argparse.Namespace) -> None:
     """Looks for faults in a data set, before anybody trains on it."""
-    faults = check(args.path)
+    faults = find_faults(args.path)
     for fault in faults:
         print(fault)
     if faults:

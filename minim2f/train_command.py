@@ -12,7 +12,7 @@ import torch
 from . import Mask2Former, load, preset, save
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
-from .data.sample import Memory
+from .data.sample import SampleList
 from .inference import input_size
 from .model.config import PRESETS, Config
 from .training import distributed
@@ -130,10 +130,10 @@ def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> Train
     return dataclasses.replace(recipe, **given)
 
 
-def _small(dataset: Dataset, config: Config) -> Memory:
+def _small(dataset: Dataset, config: Config) -> SampleList:
     """All pictures at the size at which the model sees them, in memory."""
     small = (drop_empty(resize(s, *input_size(*s.image.shape[1:], config))) for s in dataset)
-    return Memory(small, dataset.categories, dataset.task)
+    return SampleList(small, dataset.categories, dataset.task)
 
 
 def open_data(name: str, split: str, length: int | None, task: str | None, scenes: int) -> Dataset:
@@ -148,4 +148,4 @@ def open_data(name: str, split: str, length: int | None, task: str | None, scene
     dataset = open_dataset(name, split, task=task, **options)
     if length is None or len(dataset) <= length:
         return dataset
-    return Memory(islice(dataset, length), dataset.categories, dataset.task)
+    return SampleList(islice(dataset, length), dataset.categories, dataset.task)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor
+
+from .coco_masks import decode
 
 
 @dataclass
@@ -81,12 +82,10 @@ class Sample:
             one, for then masks may overlap; else where `ids` has its id.
         """
         ids = self.ids.numpy()
-
-        def pixels(segment: dict) -> np.ndarray:
-            code = segment.get("segmentation")
-            return ids == segment["id"] if code is None else rle.decode(code)
-
-        masks = [pixels(segment) for segment in self.segments]
+        masks = [
+            decode(segment["segmentation"]) if "segmentation" in segment else ids == segment["id"]
+            for segment in self.segments
+        ]
         return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
 
 
@@ -114,8 +113,8 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class Memory(list):
-    """A data set of samples that were made before.
+class SampleList(list):
+    """A data set of samples that are all in memory.
 
     Args:
         samples: in any number.
