@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .coco_instances import empty_mask_faults
 from .coco_mini import find_coco_mini
-from .faults import sentences_of
+from .faults import faults_of
 from .open import coco_files, open_files
 
 
@@ -25,8 +25,8 @@ def find_faults(path: str | os.PathLike, split: str | None = None) -> list[str]:
         A line for each fault, with the file, the ids, and what to do; [] if there is none.
     """
     path = (find_coco_mini() or path) if path == "coco-mini" else path
-    faults = [fault for source in _sources(Path(path), split) for fault in _faults(source, split)]
-    return [_line(sentence) for fault in faults for sentence in sentences_of(fault)]
+    sources = _sources(Path(path), split)
+    return [_line(fault) for source in sources for fault in _faults(source, split)]
 
 
 def _sources(path: Path, split: str | None) -> list[Path]:
@@ -36,27 +36,26 @@ def _sources(path: Path, split: str | None) -> list[Path]:
     return list(dict.fromkeys(files)) or [path]
 
 
-def _faults(source: Path, split: str | None) -> list[Exception]:
-    faults: list[Exception] = []
+def _faults(source: Path, split: str | None) -> list[str]:
+    faults: list[str] = []
     try:
         dataset = open_files(source, split, faults=faults)
-    except (OSError, ValueError) as fault:  # there is nothing to go on with
-        return [*faults, fault]
+    except (OSError, ValueError) as error:  # there is nothing to go on with
+        return faults + faults_of(error)
     if not len(dataset) and not faults:
-        faults.append(ValueError(f"{source}: the data set is empty: it has no images"))
+        faults.append(f"{source}: the data set is empty: it has no images")
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
-        except (OSError, ValueError) as fault:
-            faults.append(fault)
+        except (OSError, ValueError) as error:
+            faults += faults_of(error)
             continue
         if dataset.task == "instance":
-            place = f"image {sample.image_id}: "
-            faults += [ValueError(f"{place}{fault}") for fault in empty_mask_faults(sample)]
+            faults += [f"image {sample.image_id}: {fault}" for fault in empty_mask_faults(sample)]
     return faults
 
 
-def _line(sentence: str) -> str:
+def _line(fault: str) -> str:
     """One line that any terminal can print, whatever a file name holds."""
-    text = " ".join(sentence.splitlines())
+    text = " ".join(fault.splitlines())
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

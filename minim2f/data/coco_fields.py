@@ -15,25 +15,16 @@ class Kind(NamedTuple):
     fits: Callable[[Any], bool]
 
 
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**63
-
-
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
-WHOLE = Kind("a whole number", _is_whole)
-NUMBER = Kind("a number", _is_number)
+WHOLE = Kind("a whole number", lambda value: type(value) is int and abs(value) < 2**63)
+NUMBER = Kind("a number", lambda value: type(value) in (int, float) and abs(value) < 2**63)
 FLAG = Kind("0 or 1", lambda value: value in (0, 1))
 TEXT = Kind("text", lambda value: isinstance(value, str))
 LIST = Kind("a list", lambda value: isinstance(value, list))
 SHAPE = Kind("a list of polygons, or RLE", lambda value: isinstance(value, (list, dict)))
-BOX = Kind("[x, y, width, height]", _is_box)
+BOX = Kind(
+    "[x, y, width, height]",
+    lambda value: isinstance(value, list) and len(value) == 4 and all(map(NUMBER.fits, value)),
+)
 
 # The fields of a row; those with "?" may be absent.
 Fields = dict[str, Kind]
@@ -42,7 +33,7 @@ SEGMENT = {"id": WHOLE, "category_id": WHOLE, "iscrowd?": FLAG, "area?": NUMBER,
 CATEGORY = {"id": WHOLE, "name": TEXT}
 
 
-def sound_rows(rows: list, where: str, fields: Fields, faults: list[Exception]) -> list[dict]:
+def sound_rows(rows: list, where: str, fields: Fields, faults: list[str]) -> list[dict]:
     """The rows that have all they need.
 
     Args:
@@ -55,13 +46,12 @@ def sound_rows(rows: list, where: str, fields: Fields, faults: list[Exception]) 
     for number, row in enumerate(rows):
         place = f"{where}[{number}]"
         if not isinstance(row, dict):
-            shown = reprlib.repr(row)
-            faults.append(ValueError(f"{place} is {shown}; it must be an object, {{...}}"))
+            faults.append(f"{place} is {reprlib.repr(row)}; it must be an object, {{...}}")
             continue
         if WHOLE.fits(row.get("id")):
             place += f" (id {row['id']})"
         wrong = list(_wrong_fields(row, fields))
-        faults += [ValueError(f"{place} {words}") for words in wrong]
+        faults += [f"{place} {words}" for words in wrong]
         if not wrong:
             sound.append(row)
     return sound
@@ -77,12 +67,12 @@ def _wrong_fields(row: dict, fields: Fields) -> Iterator[str]:
             yield f"has no {name!r}; give it one, {kind.words}"
 
 
-def unique_rows(rows: list[dict], field: str, what: str, faults: list[Exception]) -> list[dict]:
+def unique_rows(rows: list[dict], field: str, what: str, faults: list[str]) -> list[dict]:
     """The first row of each value of the field; values that occur again are faults."""
     times = Counter(row[field] for row in rows)
     repeated = [value for value, count in times.items() if count > 1]
     for few in in_fives(repeated):
-        faults.append(ValueError(f"{what}: {few} occur more than once, and must be unique"))
+        faults.append(f"{what}: {few} occur more than once, and must be unique")
     first: dict[int, dict] = {}
     for row in rows:
         first.setdefault(row[field], row)
@@ -90,17 +80,15 @@ def unique_rows(rows: list[dict], field: str, what: str, faults: list[Exception]
 
 
 def rows_of_known_category(
-    rows: list[dict], categories: list[dict], what: str, faults: list[Exception]
+    rows: list[dict], categories: list[dict], what: str, faults: list[str]
 ) -> list[dict]:
     """The segments or annotations whose category exists; each of the others is a fault."""
     ids = {category["id"] for category in categories}
     for row in rows:
         if row["category_id"] not in ids:
             faults.append(
-                ValueError(
-                    f"{what} [{row['id']}] has category id [{row['category_id']}], which is not "
-                    f"among the {len(ids)} categories; add it to them, or remove it"
-                )
+                f"{what} [{row['id']}] has category id [{row['category_id']}], which is not among "
+                f"the {len(ids)} categories; add it to them, or remove it"
             )
     return [row for row in rows if row["category_id"] in ids]
 

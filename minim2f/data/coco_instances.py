@@ -58,7 +58,7 @@ class CocoInstances:
         json_path: str | os.PathLike,
         image_folder: str | os.PathLike | None = None,
         split: str | None = None,
-        faults: list[Exception] | None = None,
+        faults: list[str] | None = None,
     ):
         path = Path(json_path)
         found = [] if faults is None else faults
@@ -96,14 +96,14 @@ class CocoInstances:
         return sample
 
     def _sound_annotations(
-        self, row: dict, size: tuple[int | None, int | None], faults: list[Exception]
+        self, row: dict, size: tuple[int | None, int | None], faults: list[str]
     ) -> list[dict]:
         what = f"{row['file_name']}: annotation"
         annotations = self._annotations.get(row["id"], [])
         sound = []
         for annotation in rows_of_known_category(annotations, self.categories, what, faults):
             if reason := refusal(annotation["segmentation"], size):
-                faults.append(ValueError(f"{what} {annotation['id']}: {reason}"))
+                faults.append(f"{what} {annotation['id']}: {reason}")
             else:
                 sound.append(annotation)
         return sound
@@ -138,14 +138,12 @@ def _segment(annotation: dict, number: int, height: int, width: int) -> dict:
     return {"iscrowd": 0} | measure(code) | annotation | own
 
 
-def empty_mask_faults(sample: Sample) -> list[Exception]:
+def empty_mask_faults(sample: Sample) -> list[str]:
     """A fault for each annotation whose mask has no pixel."""
     masks = sample.segment_masks().numpy()
     return [
-        ValueError(
-            f"{sample.file_name}: the mask of annotation {segment['annotation_id']} has no pixel; "
-            "remove the annotation"
-        )
+        f"{sample.file_name}: the mask of annotation {segment['annotation_id']} has no pixel; "
+        "remove the annotation"
         for segment, mask in zip(sample.segments, masks, strict=True)
         if not mask.any()
     ]

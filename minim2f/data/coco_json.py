@@ -24,7 +24,7 @@ class Tables(NamedTuple):
 
 
 def read_tables(
-    path: Path, needs: dict[str, Fields], split: str | None, faults: list[Exception]
+    path: Path, needs: dict[str, Fields], split: str | None, faults: list[str]
 ) -> Tables:
     """Reads a JSON file; rows at fault are left out.
 
@@ -81,15 +81,13 @@ def looks_like_instances(annotations: list) -> bool:
     return "segmentation" in keys and "segments_info" not in keys
 
 
-def _orphan_faults(rows: list[dict], field: str, images: list, path: Path) -> list[Exception]:
+def _orphan_faults(rows: list[dict], field: str, images: list, path: Path) -> list[str]:
     """A fault for each annotation of an image that the JSON file does not have."""
     stated = [image.get("id") for image in images if isinstance(image, dict)]
     stated = {id for id in stated if WHOLE.fits(id)}
     return [
-        ValueError(
-            f"{path}: the annotation of {field} {row[field]} belongs to image {row['image_id']}, "
-            "which is not in images; add it there, or correct the id"
-        )
+        f"{path}: the annotation of {field} {row[field]} belongs to image {row['image_id']}, "
+        "which is not in images; add it there, or correct the id"
         for row in rows
         if row["image_id"] not in stated
     ]
@@ -104,17 +102,15 @@ def _of_split(images: list[dict], split: str | None, path: Path) -> list[dict]:
     return [image for image in images if image.get("split") == split]
 
 
-def size_faults(row: dict, image: Tensor) -> list[Exception]:
+def size_faults(row: dict, image: Tensor) -> list[str]:
     """A fault if the JSON file states another width or height than the image (3, H, W) has."""
     height, width = image.shape[1:]
     stated = row.get("width", width), row.get("height", height)
     if stated == (width, height):
         return []
     return [
-        ValueError(
-            f"the JSON file says that {row['file_name']} is {stated[0]} wide and {stated[1]} high, "
-            f"the file is {width} x {height}; was it resized or turned afterwards?"
-        )
+        f"the JSON file says that {row['file_name']} is {stated[0]} wide and {stated[1]} high, "
+        f"the file is {width} x {height}; was it resized or turned afterwards?"
     ]
 
 

@@ -106,7 +106,7 @@ class CocoPanoptic:
         image_folder: str | os.PathLike | None = None,
         panoptic_folder: str | os.PathLike | None = None,
         split: str | None = None,
-        faults: list[Exception] | None = None,
+        faults: list[str] | None = None,
     ):
         path = Path(json_path)
         found = [] if faults is None else faults
@@ -115,7 +115,7 @@ class CocoPanoptic:
         self._rows = [(i, annotation_of[i["id"]]) for i in images if i["id"] in annotation_of]
         for few in in_fives([i["id"] for i in images if i["id"] not in annotation_of]):
             fault = f"{path}: images {few} have no annotation that could be read"
-            found.append(ValueError(f"{fault}; add one, or remove them from images"))
+            found.append(f"{fault}; add one, or remove them from images")
         if faults is None:
             raise_faults(found)
         self.image_folder = image_folder or find_images(path, images)
@@ -134,14 +134,14 @@ class CocoPanoptic:
         """
         row, annotation = self._rows[index]
         name, png = row["file_name"], Path(self.panoptic_folder, annotation["file_name"])
-        faults: list[Exception] = []
+        faults: list[str] = []
         image = read_or_collect(read_image, Path(self.image_folder, name), faults)
         ids = read_or_collect(_read_ids, png, faults)
         if image is not None:
             faults += size_faults(row, image)
         if image is not None and ids is not None and ids.shape != image.shape[1:]:
             sizes = f"{tuple(ids.shape)} (H, W), its image {name} is {tuple(image.shape[1:])}"
-            faults.append(ValueError(f"{png} is {sizes}; the PNG must be as large as the image"))
+            faults.append(f"{png} is {sizes}; the PNG must be as large as the image")
         place = f"{png}: segments_info in the JSON file"
         segments = sound_rows(annotation["segments_info"], place, SEGMENT, faults)
         segments = unique_rows(segments, "id", f"{png}: segment ids in the JSON file", faults)
@@ -160,18 +160,16 @@ def _read_ids(path: Path) -> Tensor:
     return torch.from_numpy(rgb_to_id(read_png(path, ("8-bit RGB",), hint)))
 
 
-def _id_faults(png: Path, ids: Tensor, segments: list[dict]) -> list[Exception]:
+def _id_faults(png: Path, ids: Tensor, segments: list[dict]) -> list[str]:
     """A fault for ids that only the JSON file has, and one for those that only the PNG has."""
-    faults: list[Exception] = []
+    faults: list[str] = []
     stated, drawn = {segment["id"] for segment in segments}, set(ids.unique().tolist()) - {0}
     if undrawn := sorted(stated - drawn):
         fault = f"the JSON file has segments {_first_twenty(undrawn)}, the PNG has no such id"
-        advice = "remove them there, or draw them (0 is void)"
-        faults.append(ValueError(f"{png}: {fault}; {advice}"))
+        faults.append(f"{png}: {fault}; remove them there, or draw them (0 is void)")
     if unstated := sorted(drawn - stated):
         fault = f"the PNG has ids {_first_twenty(unstated)}, the JSON file has no such id"
-        advice = "add them to its segments_info, or paint them 0, void"
-        faults.append(ValueError(f"{png}: {fault}; {advice}"))
+        faults.append(f"{png}: {fault}; add them to its segments_info, or paint them 0, void")
     return faults
 
 

@@ -1,7 +1,6 @@
 """Faults of a data set: collected in a list while a file is read, and raised together.
 
-A fault in such a list is an exception that is not raised yet: FileNotFoundError for a missing file,
-ValueError for all else. Its message names the file and the ids, and says what to do.
+A fault is a sentence that names the file and the ids, and says what to do.
 """
 
 from __future__ import annotations
@@ -14,8 +13,12 @@ T = TypeVar("T")
 SHOWN = 10  # faults in the message of one exception; `minim2f data check` lists all
 
 
+class MissingFile(str):
+    """A fault: a file that is not there."""
+
+
 class Faults(ValueError):
-    """What is wrong with one file or one picture; `args` holds a sentence for each fault."""
+    """What is wrong with one file or one picture; `args` holds all faults."""
 
     def __str__(self) -> str:
         lines = list(self.args[:SHOWN])
@@ -24,33 +27,34 @@ class Faults(ValueError):
         return "\n".join(lines)
 
 
-def raise_faults(faults: list[Exception], place: str = "") -> None:
+def read_or_collect(read: Callable[[Path], T], path: Path, faults: list[str]) -> T | None:
+    """What `read` makes of a file; None, with a new entry in `faults`, if it raises an error."""
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        faults.append(MissingFile(error))
+    except (OSError, ValueError) as error:
+        faults.append(str(error))
+    return None
+
+
+def raise_faults(faults: list[str], place: str = "") -> None:
     """Raises what was collected as one exception; does nothing if the list is empty.
 
     Args:
         faults: in the order in which they were found.
-        place: goes before each of their messages.
+        place: goes before each of them.
 
     Raises:
         FileNotFoundError: a missing file is the only fault.
         Faults: every other case.
     """
-    sentences = [f"{place}{fault}" for fault in faults]
-    if len(faults) == 1 and isinstance(faults[0], FileNotFoundError):
-        raise FileNotFoundError(*sentences)
+    if len(faults) == 1 and isinstance(faults[0], MissingFile):
+        raise FileNotFoundError(place + faults[0])
     if faults:
-        raise Faults(*sentences)
+        raise Faults(*(place + fault for fault in faults))
 
 
-def sentences_of(error: Exception) -> tuple[str, ...]:
-    """The sentence of each fault that an exception stands for: all of `Faults`, one of others."""
-    return error.args if isinstance(error, Faults) else (str(error),)
-
-
-def read_or_collect(read: Callable[[Path], T], path: Path, faults: list[Exception]) -> T | None:
-    """What `read` makes of a file; None, with a new entry in `faults`, if it raises an error."""
-    try:
-        return read(path)
-    except (OSError, ValueError) as fault:
-        faults.append(fault)
-        return None
+def faults_of(error: Exception) -> list[str]:
+    """The faults that an exception of a reader stands for."""
+    return list(error.args) if isinstance(error, Faults) else [str(error)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .faults import raise_faults, read_or_collect
+from .faults import MissingFile, raise_faults, read_or_collect
 from .images import read_image, read_png
 from .sample import Sample, bounding_box
 
@@ -47,7 +47,7 @@ class LabelMaps:
         self,
         folder: str | os.PathLike,
         split: str | None = None,
-        faults: list[Exception] | None = None,
+        faults: list[str] | None = None,
     ):
         self.folder = Path(folder)
         below = _subfolder(self.folder / "images", split)
@@ -63,23 +63,20 @@ class LabelMaps:
 
     def _pair_faults(
         self, images: dict[Path, list[Path]], labels: dict[Path, list[Path]]
-    ) -> list[Exception]:
+    ) -> list[str]:
         """A fault for each image and each label map that stands alone, or is not alone."""
-        faults: list[Exception] = []
+        faults: list[str] = []
         for name in sorted(images.keys() - labels.keys()):
             wanted = self.folder / "labels" / f"{name}.png"
-            fault = f"{images[name][0]}: its label map is missing, {wanted}"
-            faults.append(FileNotFoundError(fault))
+            faults.append(MissingFile(f"{images[name][0]}: its label map is missing, {wanted}"))
         for name in sorted(labels.keys() - images.keys()):
-            fault = f"{labels[name][0]}: this label map has no image {name}"
-            faults.append(FileNotFoundError(fault))
+            faults.append(MissingFile(f"{labels[name][0]}: this label map has no image {name}"))
         for paths in images.values():
             if len(paths) > 1:
-                fault = f"{paths[1]}: {paths[0].name} has the same name; rename one"
-                faults.append(ValueError(fault))
+                faults.append(f"{paths[1]}: {paths[0].name} has the same name; rename one")
         return faults
 
-    def _names(self, faults: list[Exception]) -> list[str]:
+    def _names(self, faults: list[str]) -> list[str]:
         listed = self.folder / "classes.txt"
         if not listed.is_file():
             maps = _files(self.folder / "labels", Path(), {".png"})
@@ -88,11 +85,9 @@ class LabelMaps:
         names = read_or_collect(_read_lines, listed, faults) or []
         for number, name in enumerate(names, start=1):
             if not name:
-                fault = f"{listed}: line {number} is empty; one class name a line"
-                faults.append(ValueError(fault))
+                faults.append(f"{listed}: line {number} is empty; one class name a line")
         if len(names) > VOID:
-            fault = f"{listed} has {len(names)} classes; a map holds {VOID} at most"
-            faults.append(ValueError(fault))
+            faults.append(f"{listed} has {len(names)} classes; a map holds {VOID} at most")
         return names
 
     def __len__(self) -> int:
@@ -106,16 +101,16 @@ class LabelMaps:
                 class; the message names the file.
         """
         image_path, label_path = self._pairs[index]
-        faults: list[Exception] = []
+        faults: list[str] = []
         image = read_or_collect(read_image, image_path, faults)
         classes = read_or_collect(_read_map, label_path, faults)
         if classes is not None:
             faults += self._class_faults(label_path, classes)
         if image is not None and classes is not None and classes.shape != image.shape[1:]:
-            sizes = f"{classes.shape} (H, W), its image {image_path.name} is "
-            sizes += f"{tuple(image.shape[1:])}"
-            fault = f"{label_path} is {sizes}; the label map must be as large as the image"
-            faults.append(ValueError(fault))
+            faults.append(
+                f"{label_path} is {classes.shape} (H, W), its image {image_path.name} is "
+                f"{tuple(image.shape[1:])}; the label map must be as large as the image"
+            )
         raise_faults(faults)
         ids = np.where(classes < len(self.categories), classes.astype(np.int64) + 1, 0)
         segments = [_segment(ids, id) for id in np.unique(ids[ids > 0]).tolist()]
@@ -123,16 +118,14 @@ class LabelMaps:
         ids = torch.from_numpy(ids)
         return Sample.from_panoptic(image, ids, segments, self.categories, index + 1, name)
 
-    def _class_faults(self, path: Path, classes: np.ndarray) -> list[Exception]:
+    def _class_faults(self, path: Path, classes: np.ndarray) -> list[str]:
         count = len(self.categories)
         wrong = [k for k in np.unique(classes).tolist() if count <= k < VOID]
         if not wrong:
             return []
         return [
-            ValueError(
-                f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
-                f"0 ... {count - 1}; add their names to it, or paint them {VOID}, void"
-            )
+            f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
+            f"0 ... {count - 1}; add their names to it, or paint them {VOID}, void"
         ]
 
 

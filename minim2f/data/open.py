@@ -52,7 +52,7 @@ def open_files(
     path: Path,
     split: str | None = None,
     task: str | None = None,
-    faults: list[Exception] | None = None,
+    faults: list[str] | None = None,
 ) -> Dataset:
     """Opens somebody's own files: COCO data, or label maps where there is no COCO JSON file.
 
@@ -73,7 +73,7 @@ def open_coco(
     path: str | os.PathLike,
     split: str | None = None,
     task: str | None = None,
-    faults: list[Exception] | None = None,
+    faults: list[str] | None = None,
 ) -> CocoPanoptic | CocoInstances:
     """Finds the parts of a COCO data set, panoptic or instance, and opens it.
 

@@ -85,19 +85,23 @@ def paint_mountains(scene: Scene, horizon: float) -> None:
     count = scene.pick((3, 4, 5))
     slots = -0.15 + 1.3 / count * np.arange(count + 1)
     valley = np.stack([slots, horizon - scene.many(count + 1, 0.02, 0.06)], 1)
+    left, right = valley[:-1], valley[1:]
     x = slots[:-1] + 1.3 / count * scene.many(count, 0.35, 0.65)
     peak = np.stack([x, horizon - scene.many(count, 0.13, 0.26)], 1)
     foot = np.stack([x, np.full(count, horizon + 0.1)], 1)
-    left, right = valley[:-1], valley[1:]
+    # A point on each slope, where the snow ends, so that no slope is a straight line.
     jag = scene.many(4 * count, -0.012, 0.012).reshape(2, count, 2)
-    west, east = 0.6 * peak + 0.4 * left + jag[0], 0.6 * peak + 0.4 * right + jag[1]
+    west = 0.6 * peak + 0.4 * left + jag[0]
+    east = 0.6 * peak + 0.4 * right + jag[1]
     line = np.stack([left, west, peak, east], 1).reshape(-1, 2)
     ends = [right[-1], (1.2, horizon + 0.1), (-0.2, horizon + 0.1)]
     scene.paint(mountains, "mountain", np.concatenate([line, ends])[None])
+    # The eastern side lies in the shade, whose edge runs from the peak down to its foot.
     edge = [foot * t + peak * (1 - t) + (d, 0) for t, d in ((1, 0.04), (0.5, -0.03), (0.25, 0.025))]
     shade = np.stack([peak, east, right, *edge], 1)
     scene.tint(mountains, scene.palette["mountain"] * 0.8, shade, alpha=0.55)
-    zigzag = zip((0.25, 0.4, 0.55, 0.7, 0.85), (-0.015, 0.03, -0.01, 0.025, -0.01))
+    # The lower edge of the snow runs in a zigzag from the eastern slope to the western one.
+    zigzag = ((0.25, -0.015), (0.4, 0.03), (0.55, -0.01), (0.7, 0.025), (0.85, -0.01))
     hem = [east + (west - east) * t + (0, d) for t, d in zigzag]
     scene.tint(mountains, "snow", np.stack([peak, east, *hem, west], 1))
 
