@@ -45,9 +45,9 @@ def run_scenes(args: argparse.Namespace) -> None:
 def run_check(args: argparse.Namespace) -> None:
     """Looks for faults in a data set, before anybody trains on it."""
     from .data import open_dataset
-    from .data.check import check
+    from .data.check import find_faults
 
-    faults = check(args.path)
+    faults = find_faults(args.path)
     for fault in faults:
         print(fault)
     if faults:

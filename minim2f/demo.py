@@ -14,7 +14,7 @@ from . import plots
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
 from .data.coco_mini import FetchError, fetch_coco_mini
-from .data.sample import Memory
+from .data.sample import SampleList
 from .model.config import preset
 from .model.mask2former import Mask2Former
 from .training.evaluation import comparison, evaluate
@@ -39,7 +39,7 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
     scenes = open_dataset("scenes", "train", length=3000)
     unseen = open_dataset("scenes", "val", length=UNSEEN)
     print(f"drawing {len(scenes)} training scenes")
-    drawn = Memory(scenes, scenes.categories)
+    drawn = SampleList(scenes, scenes.categories)
     begin = time.perf_counter()
     model = learn(drawn, dataclasses.replace(TINY, steps=steps))
     print(f"trained {steps} steps in {time.perf_counter() - begin:.0f} s, from random weights")
@@ -74,7 +74,7 @@ def learn(dataset: Dataset, recipe: TrainConfig) -> Mask2Former:
     return model
 
 
-def real_pictures(count: int) -> Memory | None:
+def real_pictures(count: int) -> SampleList | None:
     """A few coco-mini training pictures, made small; None if there are none, and a message."""
     try:
         folder = fetch_coco_mini(mirror=os.environ.get("MINIM2F_MIRROR"), progress=False)
@@ -84,4 +84,4 @@ def real_pictures(count: int) -> Memory | None:
     photos = open_dataset(folder, "train")
     clear = (sample for sample in photos if 3 <= len(sample.labels) <= 10)
     small = [drop_empty(resize(s, 128, 160)) for s in islice(clear, count)]
-    return Memory(small, photos.categories)
+    return SampleList(small, photos.categories)

@@ -13,7 +13,7 @@ import torch
 from .checkpoints import load
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
-from .data.sample import Memory
+from .data.sample import SampleList
 from .inference import input_size
 from .model.config import PRESETS, Config, preset
 from .model.mask2former import Mask2Former
@@ -135,7 +135,7 @@ def open_data(name: str, split: str, length: int | None, task: str | None, scene
     dataset = open_dataset(name, split, task=task, **options)
     if length is None or len(dataset) <= length:
         return dataset
-    return Memory(islice(dataset, length), dataset.categories, dataset.task)
+    return SampleList(islice(dataset, length), dataset.categories, dataset.task)
 
 
 def _unseen(args: argparse.Namespace, dataset: Dataset) -> Dataset | None:
@@ -177,7 +177,7 @@ def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> Train
     return dataclasses.replace(recipe, **given)
 
 
-def _as_seen(dataset: Dataset, config: Config) -> Memory:
+def _as_seen(dataset: Dataset, config: Config) -> SampleList:
     """All pictures in memory, at the size at which the model sees them."""
     small = (drop_empty(resize(s, *input_size(*s.image.shape[1:], config))) for s in dataset)
-    return Memory(small, dataset.categories, dataset.task)
+    return SampleList(small, dataset.categories, dataset.task)

@@ -15,12 +15,12 @@ from PIL import Image
 
 from minim2f.data.augment import (
     color_jitter,
-    crop_pad,
     drop_empty,
     flip,
     large_scale_jitter,
     random_crop,
     resize,
+    resize_and_crop,
 )
 from minim2f.data.sample import Sample
 from minim2f.data.scenes import Scenes
@@ -67,6 +67,11 @@ def overlapping() -> Sample:
     ]
     labels = torch.zeros(2, dtype=torch.int64)
     return Sample(tint(ids), labels, masks, ids, segments, 5, "two.png")
+
+
+def crop_pad(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """A window of the picture at its own size."""
+    return resize_and_crop(sample, tuple(sample.ids.shape), top, left, (height, width))
 
 
 def nothing(height: int = 20, width: int = 30) -> Sample:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from minim2f.data.coco_panoptic import CocoPanoptic, id_to_rgb, open_coco, rgb_to_id, write_coco
+from minim2f.data.coco_panoptic import CocoPanoptic, id_to_rgb, rgb_to_id, write_coco
 from minim2f.data.images import read_image, to_image
+from minim2f.data.open import open_coco
 from minim2f.data.sample import Sample
 
 CATEGORIES = [

@@ -17,7 +17,8 @@ from PIL import Image
 
 from minim2f.data import coco_mini as module
 from minim2f.data.coco_mini import coco_mini_folder, fetch_coco_mini, find_coco_mini
-from minim2f.data.coco_panoptic import id_to_rgb, open_coco
+from minim2f.data.coco_panoptic import id_to_rgb
+from minim2f.data.open import open_coco
 from minim2f.files import FetchError, download
 
 BODY = np.random.default_rng(0).bytes(200_000)

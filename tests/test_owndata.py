@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import os
+import pickle
 import random
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -18,12 +21,15 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+import minim2f
 from minim2f.data import open_dataset
-from minim2f.data.check import check
+from minim2f.data.check import find_faults
 from minim2f.data.coco_instances import CocoInstances
 from minim2f.data.coco_mini import fetch_coco_mini
 from minim2f.data.coco_panoptic import CocoPanoptic, write_coco
+from minim2f.data.faults import Faults
 from minim2f.data.label_maps import LabelMaps
+from minim2f.data.open import open_files
 from minim2f.data.sample import Sample
 from minim2f.data.tasks import as_task
 
@@ -219,7 +225,7 @@ def test_coco_mini_s_instances_agree_with_pycocotools(tmp_path):
     data = CocoInstances(folder / "instances.json", folder / "images")
     assert (len(data), agree_with_pycocotools(data, folder / "instances.json")) == (123, 1124)
     assert (len(open_dataset(folder, "train")), len(open_dataset(folder, "val"))) == (59, 64)
-    assert check(folder) == []
+    assert find_faults(folder) == []
 
 
 @pytest.mark.parametrize("task", [None, "instance"])
@@ -542,14 +548,15 @@ FAULTS = [
 @pytest.mark.parametrize("kind", ["panoptic", "instances", "maps"])
 def test_check_finds_no_fault_where_there_is_none(request, kind):
     folder = request.getfixturevalue(kind)
-    assert check(folder) == check(folder, "train") == check(str(folder), "val") == []
+    assert find_faults(folder) == find_faults(folder, "train") == []
+    assert find_faults(str(folder), "val") == []
 
 
 @pytest.mark.parametrize(("kind", "spoil", "words"), FAULTS)
 def test_check_names_the_fault_and_its_place(request, kind, spoil, words):
     folder = request.getfixturevalue(kind)
     spoil(folder)
-    lines = check(folder)
+    lines = find_faults(folder)
     assert any(all(word in line for word in words) for line in lines), lines
     assert len(lines) <= 3  # a fault may show in two or three ways, not more
 
@@ -563,7 +570,63 @@ def test_the_reader_stops_at_the_fault(request, kind, spoil, words):
     spoil(folder)
     with pytest.raises((FileNotFoundError, ValueError)) as caught:
         list(open_dataset(folder))
-    assert str(caught.value) in check(folder)
+    lines = str(caught.value).splitlines()
+    assert lines and set(lines) <= set(find_faults(folder))
+    assert any(word in lines[0] for word in words)
+
+
+def test_the_reader_tells_all_faults_of_a_file_at_once(panoptic):
+    edit(panoptic / "panoptic.json", images__1__id=7, categories__1__id=CAR)
+    with pytest.raises(Faults) as caught:
+        open_dataset(panoptic)
+    for words in ("id in images: [7]", f"id in categories: [{CAR}]", "image 12, which is not in"):
+        assert sum(words in line for line in str(caught.value).splitlines()) == 1
+    assert str(caught.value).splitlines() == find_faults(panoptic)[:3]
+
+
+def test_the_reader_tells_all_faults_of_a_picture_at_once(panoptic):
+    (panoptic / "panoptic" / SEVEN).unlink()
+    edit(panoptic / "panoptic.json", images__0__width=99)
+    with pytest.raises(ValueError, match="there is no such PNG\nimage 7: .* 99 wide"):
+        open_dataset(panoptic)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "left"),
+    [
+        ("panoptic", PANOPTIC_FAULTS["no file_name"][0], 1),
+        ("instances", INSTANCE_FAULTS["repeated annotation"][0], 3),
+        ("maps", MAP_FAULTS["no map"][0], 2),
+    ],
+)
+def test_rows_at_fault_are_left_out_where_faults_are_collected(request, kind, spoil, left):
+    folder, faults = request.getfixturevalue(kind), []
+    spoil(folder)
+    assert len(list(open_files(folder, faults=faults))) == left
+    assert faults == find_faults(folder) != []
+
+
+def test_a_long_list_of_faults_is_cut_short_and_check_has_all_of_it(panoptic):
+    edit(panoptic / "panoptic.json", images=[{"id": k} for k in range(30)])
+    with pytest.raises(Faults) as caught:
+        open_dataset(panoptic)
+    *lines, last = str(caught.value).splitlines()
+    assert len(lines) == 10 and "and 20 more; `minim2f data check`" in last
+    assert sum("has no 'file_name'" in line for line in find_faults(panoptic)) == 30
+
+
+def test_an_empty_mask_is_told_beside_other_faults_of_its_picture(instances):
+    path, nothing = instances / "instances.json", uncompressed(block(0, 0, 0, 0))
+    edit(path, annotations__0__segmentation=nothing, annotations__2__segmentation=POINT)
+    found = "\n".join(find_faults(instances))
+    assert "annotation 101 has no pixel" in found and "annotation 103: a polygon of 2" in found
+
+
+def test_faults_survive_the_way_through_a_worker_process():
+    """PyTorch raises a worker's exception again, with its whole traceback for the only argument."""
+    several = Faults("one", "two")
+    assert str(pickle.loads(pickle.dumps(several))) == str(several) == "one\ntwo"
+    assert str(Faults("Traceback ...")) == "Traceback ..."
 
 
 def test_check_goes_on_after_a_fault(panoptic):
@@ -571,7 +634,7 @@ def test_check_goes_on_after_a_fault(panoptic):
     (panoptic / "panoptic" / SEVEN).unlink()
     Image.new("L", (WIDTH, HEIGHT)).save(panoptic / "panoptic" / "000000000012.png")
     edit(panoptic / "panoptic.json", images__1__width=99, categories__2__id=CAR)
-    found = "\n".join(lines := check(panoptic))
+    found = "\n".join(lines := find_faults(panoptic))
     for place in (f"images/{SEVEN}", f"panoptic/{SEVEN}", "mode L", "99 wide", "id in categories"):
         assert place in found
     assert sum("category id [187]" in line for line in lines) == 2  # that category is gone
@@ -581,14 +644,14 @@ def test_check_reads_every_annotation_file_of_a_folder(panoptic):
     document = instance_document()
     write_json(panoptic / "annotations" / "instances_val2017.json", document)
     write_json(panoptic / "annotations" / "instances_train2017.json", document)
-    found = "\n".join(check(panoptic))
+    found = "\n".join(find_faults(panoptic))
     assert "instances_val2017" in found and "instances_train2017" in found
-    assert "instances_train2017" not in "\n".join(check(panoptic, "val"))
+    assert "instances_train2017" not in "\n".join(find_faults(panoptic, "val"))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "none.json"])
 def test_check_of_nothing_says_so(tmp_path, name):
-    (line,) = check(tmp_path / name)
+    (line,) = find_faults(tmp_path / name)
     assert name in line
 
 
@@ -617,7 +680,7 @@ def test_check_survives_any_json(request, kind):
             place = place[key]
         place[last] = dice.choice(WRONG)
         write_json(path, spoilt)
-        for line in check(path.parent):
+        for line in find_faults(path.parent):
             assert "\n" not in line and line.encode()
 
 
@@ -625,7 +688,7 @@ def test_check_survives_any_json(request, kind):
 def test_check_survives_json_of_another_shape(panoptic, content):
     for name in ("panoptic.json", "instances.json"):
         (panoptic / name).write_text(content)
-    first, second = check(panoptic)
+    first, second = find_faults(panoptic)
     assert str(panoptic / "panoptic.json") in first and str(panoptic / "instances.json") in second
 
 
@@ -634,3 +697,18 @@ def test_segment_masks_of_panoptic_data_have_the_crowd(panoptic):
     assert data.task == "panoptic" and len(data) == 2
     masks = data[0].segment_masks()
     assert torch.equal(masks[:4], data[0].masks) and masks[4].sum() == 12
+
+
+def test_opening_data_brings_neither_pycocotools_nor_matplotlib():
+    """They take their time, and only who decodes masks or draws needs them."""
+    package = Path(minim2f.__file__).parent
+    code = f"""
+import sys, types
+package = sys.modules["minim2f"] = types.ModuleType("minim2f")  # without its own __init__
+package.__path__ = [{str(package)!r}]
+import minim2f.data
+minim2f.data.open_dataset("scenes")[0].segment_masks()
+print(sorted({{"pycocotools", "matplotlib"}} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr

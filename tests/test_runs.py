@@ -21,7 +21,7 @@ from torch import nn
 
 import minim2f
 from minim2f.data import Sample
-from minim2f.data.sample import Memory
+from minim2f.data.sample import SampleList
 from minim2f.model.pixel_decoder import FPN, DeformablePixelDecoder
 from minim2f.training import distributed, loop, run_folder
 from minim2f.training.batches import Places, collate, stream
@@ -38,7 +38,7 @@ RECIPE = dataclasses.replace(TINY, steps=STEPS, batch_size=2, warmup=5, save_eve
 posix = pytest.mark.skipif(os.name != "posix", reason="kill -9 and forks are POSIX's")
 
 
-def squares(count: int = 4, size: int = 64) -> Memory:
+def squares(count: int = 4, size: int = 64) -> SampleList:
     """Pictures with one bright square or more; the class is the colour."""
     samples = []
     for n in range(count):
@@ -52,7 +52,7 @@ def squares(count: int = 4, size: int = 64) -> Memory:
             segments.append({"id": k + 1, "category_id": category, "iscrowd": 0})
         truth = (ids, segments, CATEGORIES, n, f"square {n}")
         samples.append(Sample.from_panoptic(image, *truth))
-    return Memory(samples, CATEGORIES)
+    return SampleList(samples, CATEGORIES)
 
 
 class Stub(nn.Module):

@@ -439,10 +439,10 @@ def test_two_real_pictures_are_learnt(coco_mini):
     """The loss on two coco-mini pictures falls to less than 0.6 of its start within 30 steps."""
     from minim2f.data import open_dataset
     from minim2f.data.augment import resize
-    from minim2f.demo import Memory
+    from minim2f.data.sample import SampleList
 
     photos = open_dataset(coco_mini, "train")
-    two = Memory([resize(photos[i], 64, 96) for i in (0, 1)], photos.categories)
+    two = SampleList([resize(photos[i], 64, 96) for i in (0, 1)], photos.categories)
     torch.manual_seed(0)
     model = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=133))
     recipe = dataclasses.replace(TINY, steps=30, batch_size=2, warmup=5)

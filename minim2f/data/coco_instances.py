@@ -12,25 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor
 
-from .coco_json import (
-    CATEGORY,
-    FLAG,
-    NUMBER,
-    SEGMENT,
-    SHAPE,
-    WHOLE,
-    Report,
-    at,
-    attempt,
-    find_images,
-    known,
-    read_tables,
-    same_size,
-    stop,
-)
+from .coco_fields import CATEGORY, FLAG, SEGMENT, SHAPE, WHOLE, rows_of_known_category
+from .coco_json import find_images, read_tables, size_faults
+from .coco_masks import compress, decode, measure, refusal
+from .faults import raise_faults, read_or_collect
 from .images import read_image
 from .sample import Sample
 
@@ -53,13 +40,15 @@ class CocoInstances:
 
     Args:
         json_path: the annotation file, for instance `instances_val2017.json`.
-        image_folder: holds the images that the JSON file names; None looks for it, see `open_coco`.
+        image_folder: holds the images that the JSON file names; None looks for it, see
+            `minim2f.data.open.open_coco`.
         split: keep only the images whose "split" is this, in a file whose images have that field.
-        report: told of everything that is wrong with the JSON file; rows at fault are left out.
+        faults: gets what is wrong with the JSON file, and rows at fault are left out; without a
+            list, that is raised.
 
     Raises:
         FileNotFoundError: there is no such JSON file, or its images were not found.
-        ValueError: the file is not COCO instance JSON, repeats an id, or has nothing of this split.
+        ValueError: the file is not COCO instance JSON, has nothing of this split, or has faults.
     """
 
     task = "instance"
@@ -69,10 +58,13 @@ class CocoInstances:
         json_path: str | os.PathLike,
         image_folder: str | os.PathLike | None = None,
         split: str | None = None,
-        report: Report = stop,
+        faults: list[str] | None = None,
     ):
         path = Path(json_path)
-        self._images, annotations, categories = read_tables(path, INSTANCE, split, report)
+        found = [] if faults is None else faults
+        self._images, annotations, categories = read_tables(path, INSTANCE, split, found)
+        if faults is None:
+            raise_faults(found)
         self.categories = [{"isthing": 1} | category for category in categories]
         self.image_folder = image_folder or find_images(path, self._images)
         self._annotations = defaultdict(list)
@@ -88,106 +80,70 @@ class CocoInstances:
         Raises:
             FileNotFoundError: the image is missing.
             ValueError: the image is of another size than the JSON file says, or an annotation
-                cannot be used; the message names the file and the annotation's id.
+                cannot be used; the message names the file and the annotation's id of every fault.
         """
-        return self.read(index, stop)
-
-    def read(self, index: int, report: Report) -> Sample | None:
-        """Reads one picture, and tells `report` of every fault; None if it cannot be had."""
-        row = self._images[index]
-        report = at(f"image {row['id']}", report)
-        image = attempt(report, read_image, Path(self.image_folder, row["file_name"]))
+        row, faults = self._images[index], []
+        image = read_or_collect(read_image, Path(self.image_folder, row["file_name"]), faults)
         size = row.get("height"), row.get("width")
         if image is not None:
-            same_size(row, image, report)
+            faults += size_faults(row, image)
             size = tuple(image.shape[1:])
+        annotations = self._sound_annotations(row, size, faults)
+        sample = None if image is None else self._sample(row, image, annotations)
+        if faults and sample is not None:
+            faults += empty_mask_faults(sample)  # alone they do no harm, and are not raised
+        raise_faults(faults, place=f"image {row['id']}: ")
+        return sample
+
+    def _sound_annotations(
+        self, row: dict, size: tuple[int | None, int | None], faults: list[str]
+    ) -> list[dict]:
         what = f"{row['file_name']}: annotation"
-        annotations, sound = self._annotations.get(row["id"], []), []
-        for annotation in known(annotations, self.categories, what, report):
-            if fault := _fault(annotation["segmentation"], size):
-                report(ValueError(f"{what} {annotation['id']}: {fault}"))
+        annotations = self._annotations.get(row["id"], [])
+        sound = []
+        for annotation in rows_of_known_category(annotations, self.categories, what, faults):
+            if reason := refusal(annotation["segmentation"], size):
+                faults.append(f"{what} {annotation['id']}: {reason}")
             else:
                 sound.append(annotation)
-        return None if image is None else self._sample(row, image, sound)
+        return sound
 
     def _sample(self, row: dict, image: Tensor, annotations: list[dict]) -> Sample:
         height, width = image.shape[1:]
         segments = [_segment(a, k, height, width) for k, a in enumerate(annotations, start=1)]
-        index = {category["id"]: k for k, category in enumerate(self.categories)}
-        labels = torch.tensor([index[s["category_id"]] for s in segments], dtype=torch.int64)
-        ids = torch.zeros((height, width), dtype=torch.int64)
-        sample = Sample(image, labels, ids, ids, segments, row["id"], row["file_name"])
-        masks = sample.segment_masks().numpy()
+        masks = np.array([decode(s["segmentation"]) for s in segments], dtype=bool)
+        masks = masks.reshape(-1, height, width)  # without a segment, too
         areas = masks.sum(axis=(1, 2))
-        for k in np.argsort(-areas, kind="stable"):
-            ids.numpy()[masks[k]] = k + 1
+        ids = np.zeros((height, width), np.int64)
+        for k in np.argsort(-areas, kind="stable"):  # the smaller ones above the larger ones
+            ids[masks[k]] = segments[k]["id"]
         trained = [k for k, s in enumerate(segments) if areas[k] and not s["iscrowd"]]
-        sample.labels, sample.masks = labels[trained], torch.from_numpy(masks[trained])
-        return sample
+        index = {category["id"]: k for k, category in enumerate(self.categories)}
+        labels = [index[segments[k]["category_id"]] for k in trained]
+        return Sample(
+            image=image,
+            labels=torch.tensor(labels, dtype=torch.int64),
+            masks=torch.from_numpy(masks[trained]),
+            ids=torch.from_numpy(ids),
+            segments=segments,
+            image_id=row["id"],
+            file_name=row["file_name"],
+        )
 
 
 def _segment(annotation: dict, number: int, height: int, width: int) -> dict:
-    """The annotation with what its mask alone can say, should it not say it itself."""
-    code = annotation["segmentation"]
-    if isinstance(code, list):
-        code = rle.merge(rle.frPyObjects(code, height, width))
-    elif isinstance(code["counts"], list):
-        code = rle.frPyObjects(code, height, width)
-    if isinstance(code["counts"], bytes):
-        code["counts"] = code["counts"].decode("ascii")
-    measured = {"iscrowd": 0, "area": int(rle.area(code)), "bbox": rle.toBbox(code).tolist()}
+    """The annotation as an entry of `Sample.segments`, measured where it states no area or box."""
+    code = compress(annotation["segmentation"], height, width)
     own = {"id": number, "annotation_id": annotation["id"], "segmentation": code}
-    return measured | annotation | own
+    return {"iscrowd": 0} | measure(code) | annotation | own
 
 
-def _fault(segmentation: list | dict, size: tuple[int | None, int | None]) -> str | None:
-    """Why pycocotools cannot, or would not safely, decode this; `size` may be unknown."""
-    if isinstance(segmentation, list):
-        return _polygon_fault(segmentation, size)
-    stated, counts = segmentation.get("size"), segmentation.get("counts")
-    runs = _decompress(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(WHOLE.fits(run) and run >= 0 for run in runs):
-        return "its RLE needs 'counts', text of COCO's compression or a list of run lengths"
-    if not (isinstance(stated, list) and len(stated) == 2 and all(map(WHOLE.fits, stated))):
-        return "its RLE needs 'size', [height, width]"
-    if None not in size and tuple(stated) != size:
-        return f"its RLE is of size {stated} [height, width], the image {list(size)}"
-    if sum(runs) != stated[0] * stated[1]:
-        return f"its RLE has {sum(runs)} pixels, its size {stated} needs {stated[0] * stated[1]}"
-    return None
-
-
-def _polygon_fault(polygons: list, size: tuple[int | None, int | None]) -> str | None:
-    if not polygons:
-        return "its segmentation is empty; give it a polygon, or remove it"
-    for polygon in polygons:
-        if not (isinstance(polygon, list) and all(map(NUMBER.fits, polygon))):
-            return "a polygon is a flat list of numbers, [x1, y1, x2, y2, ...]"
-        if len(polygon) < 6 or len(polygon) % 2:
-            return f"a polygon of {len(polygon) / 2:g} points; it needs 3 or more, [x1, y1, ...]"
-        if None not in size and np.abs(polygon).max() > 2 * max(size):
-            far = max(polygon, key=abs)
-            return f"a polygon has the coordinate {far:g}, far outside the picture {list(size)}"
-    return None
-
-
-def _decompress(text: str) -> list[int] | None:
-    """The runs of compressed RLE, or None if it is broken.
-
-    `rleFrString` of COCO's maskApi.c: five bits a character, the sixth says that more follow, and
-    from the fourth run on the difference to the last but one is written. It trusts its input, and
-    so does the decoder, which leaves what too few runs do not reach as it was in memory.
-    """
-    runs, value, bits = [], 0, 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or bits > 30:
-            return None
-        value |= (code & 31) << bits
-        bits += 5
-        if not code & 32:
-            negative = bool(code & 16)
-            value -= negative << bits
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = bits = 0
-    return runs if bits == 0 else None
+def empty_mask_faults(sample: Sample) -> list[str]:
+    """A fault for each annotation whose mask has no pixel."""
+    masks = sample.segment_masks().numpy()
+    return [
+        f"{sample.file_name}: the mask of annotation {segment['annotation_id']} has no pixel; "
+        "remove the annotation"
+        for segment, mask in zip(sample.segments, masks, strict=True)
+        if not mask.any()
+    ]

@@ -18,28 +18,20 @@ from PIL import Image
 from torch import Tensor
 
 from ..files import write
-from .coco_instances import CocoInstances
-from .coco_json import (
+from .coco_fields import (
     CATEGORY,
     FLAG,
     LIST,
     SEGMENT,
     TEXT,
     WHOLE,
-    Report,
-    at,
-    attempt,
-    find_folder,
-    find_images,
-    known,
-    looks_like_instances,
-    read_json,
-    read_tables,
-    same_size,
+    in_fives,
+    rows_of_known_category,
     sound_rows,
-    stop,
-    unique,
+    unique_rows,
 )
+from .coco_json import find_folder, find_images, read_tables, size_faults
+from .faults import raise_faults, read_or_collect
 from .images import read_image, read_png
 from .sample import Dataset, Sample
 
@@ -94,14 +86,16 @@ class CocoPanoptic:
 
     Args:
         json_path: the annotation file, for instance `panoptic_val2017.json`.
-        image_folder: holds the images that the JSON file names; None looks for it, see `open_coco`.
+        image_folder: holds the images that the JSON file names; None looks for it, see
+            `minim2f.data.open.open_coco`.
         panoptic_folder: holds the PNGs that the JSON file names; likewise.
         split: keep only the images whose "split" is this, in a file whose images have that field.
-        report: told of everything that is wrong with the JSON file; rows at fault are left out.
+        faults: gets what is wrong with the JSON file, and rows at fault are left out; without a
+            list, that is raised.
 
     Raises:
         FileNotFoundError: there is no such JSON file, or its folders were not found.
-        ValueError: the file is not COCO panoptic JSON, repeats an id, or has nothing of this split.
+        ValueError: the file is not COCO panoptic JSON, has nothing of this split, or has faults.
     """
 
     task = "panoptic"
@@ -112,16 +106,18 @@ class CocoPanoptic:
         image_folder: str | os.PathLike | None = None,
         panoptic_folder: str | os.PathLike | None = None,
         split: str | None = None,
-        report: Report = stop,
+        faults: list[str] | None = None,
     ):
         path = Path(json_path)
-        images, annotations, self.categories = read_tables(path, PANOPTIC, split, report)
-        annotation_of = {a["image_id"]: a for a in annotations}
+        found = [] if faults is None else faults
+        images, annotations, self.categories = read_tables(path, PANOPTIC, split, found)
+        annotation_of = {annotation["image_id"]: annotation for annotation in annotations}
         self._rows = [(i, annotation_of[i["id"]]) for i in images if i["id"] in annotation_of]
-        bare = [image["id"] for image in images if image["id"] not in annotation_of]
-        for k in range(0, len(bare), 5):
-            fault = f"images {bare[k : k + 5]} have no annotation that could be read"
-            report(ValueError(f"{path}: {fault}; add one, or remove them from images"))
+        for few in in_fives([i["id"] for i in images if i["id"] not in annotation_of]):
+            fault = f"{path}: images {few} have no annotation that could be read"
+            found.append(f"{fault}; add one, or remove them from images")
+        if faults is None:
+            raise_faults(found)
         self.image_folder = image_folder or find_images(path, images)
         self.panoptic_folder = panoptic_folder or _find_pngs(path, annotations)
 
@@ -134,35 +130,25 @@ class CocoPanoptic:
         Raises:
             FileNotFoundError: the image or its PNG is missing.
             ValueError: they do not fit each other or the JSON file; the message names the file and
-                the ids.
+                the ids of every fault.
         """
-        return self.read(index, stop)
-
-    def read(self, index: int, report: Report) -> Sample | None:
-        """Reads one picture, and tells `report` of every fault; None if it cannot be had."""
         row, annotation = self._rows[index]
         name, png = row["file_name"], Path(self.panoptic_folder, annotation["file_name"])
-        report = at(f"image {row['id']}", report)
-        image = attempt(report, read_image, Path(self.image_folder, name))
-        ids = attempt(report, _read_ids, png)
+        faults: list[str] = []
+        image = read_or_collect(read_image, Path(self.image_folder, name), faults)
+        ids = read_or_collect(_read_ids, png, faults)
         if image is not None:
-            same_size(row, image, report)
-        fits = image is not None and ids is not None and ids.shape == image.shape[1:]
-        if image is not None and ids is not None and not fits:
-            report(
-                ValueError(
-                    f"{png} is {tuple(ids.shape)} (H, W), its image {name} is "
-                    f"{tuple(image.shape[1:])}; the PNG must be as large as the image"
-                )
-            )
+            faults += size_faults(row, image)
+        if image is not None and ids is not None and ids.shape != image.shape[1:]:
+            sizes = f"{tuple(ids.shape)} (H, W), its image {name} is {tuple(image.shape[1:])}"
+            faults.append(f"{png} is {sizes}; the PNG must be as large as the image")
         place = f"{png}: segments_info in the JSON file"
-        segments = sound_rows(annotation["segments_info"], place, SEGMENT, report)
-        segments = unique(segments, "id", f"{png}: segment ids in the JSON file", report)
+        segments = sound_rows(annotation["segments_info"], place, SEGMENT, faults)
+        segments = unique_rows(segments, "id", f"{png}: segment ids in the JSON file", faults)
         if ids is not None:
-            _compare_ids(png, ids, segments, report)
-        segments = known(segments, self.categories, f"{png}: segment", report)
-        if not fits:
-            return None
+            faults += _id_faults(png, ids, segments)
+        rows_of_known_category(segments, self.categories, f"{png}: segment", faults)
+        raise_faults(faults, place=f"image {row['id']}: ")
         segments = [  # copies, without a mask of their own: the PNG is the truth
             {key: segment[key] for key in segment if key != "segmentation"} for segment in segments
         ]
@@ -174,79 +160,26 @@ def _read_ids(path: Path) -> Tensor:
     return torch.from_numpy(rgb_to_id(read_png(path, ("8-bit RGB",), hint)))
 
 
-def _compare_ids(png: Path, ids: Tensor, segments: list[dict], report: Report) -> None:
+def _id_faults(png: Path, ids: Tensor, segments: list[dict]) -> list[str]:
+    """A fault for ids that only the JSON file has, and one for those that only the PNG has."""
+    faults: list[str] = []
     stated, drawn = {segment["id"] for segment in segments}, set(ids.unique().tolist()) - {0}
     if undrawn := sorted(stated - drawn):
-        fault = f"the JSON file has segments {_some(undrawn)}, the PNG has no such id"
-        report(ValueError(f"{png}: {fault}; remove them there, or draw them (0 is void)"))
+        fault = f"the JSON file has segments {_first_twenty(undrawn)}, the PNG has no such id"
+        faults.append(f"{png}: {fault}; remove them there, or draw them (0 is void)")
     if unstated := sorted(drawn - stated):
-        fault = f"the PNG has ids {_some(unstated)}, the JSON file has no such id"
-        report(ValueError(f"{png}: {fault}; add them to its segments_info, or paint them 0, void"))
+        fault = f"the PNG has ids {_first_twenty(unstated)}, the JSON file has no such id"
+        faults.append(f"{png}: {fault}; add them to its segments_info, or paint them 0, void")
+    return faults
 
 
-def _some(ids: list[int]) -> str:
+def _first_twenty(ids: list[int]) -> str:
     return f"{ids[:20]}" + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
 
 
 def _find_pngs(json_path: Path, annotations: list[dict]) -> Path:
     folders = [json_path.parent / "panoptic", json_path.with_suffix(""), json_path.parent]
     return find_folder(json_path, "PNGs", folders, annotations)
-
-
-def open_coco(
-    path: str | os.PathLike,
-    split: str | None = None,
-    task: str | None = None,
-    report: Report = stop,
-) -> CocoPanoptic | CocoInstances:
-    """Finds the parts of a COCO data set, panoptic or instance, and opens it.
-
-    Args:
-        path: one of
-            - a folder with `panoptic.json`, `images/` and `panoptic/`, as `write_coco` makes it, or
-              with `instances.json` and `images/`;
-            - COCO's own folder: `annotations/panoptic_val2017.json`, its PNGs in
-              `annotations/panoptic_val2017/`, and `val2017/` (likewise `train2017`), or
-              `annotations/instances_val2017.json` and `val2017/`;
-            - the JSON file of any of them; the images may lie beside it, too.
-        split: "train" or "val": chooses the JSON file in COCO's own folder, and the images whose
-            "split" field says so elsewhere; None takes every image.
-        task: where there are panoptic and instance files, "instance" prefers the latter.
-        report: told of everything that is wrong with the JSON file, see `CocoPanoptic`.
-
-    Raises:
-        FileNotFoundError: a part is missing; the message says what was looked for.
-        ValueError: the JSON file cannot be used, see `CocoPanoptic` and `CocoInstances`.
-    """
-    files = coco_files(path, split, task)
-    if not files:
-        names = " nor ".join(_names(split, task))
-        raise FileNotFoundError(f"{path}: no COCO data here: neither {names} (split {split!r})")
-    if _holds_instances(files[0]):
-        return CocoInstances(files[0], split=split, report=report)
-    return CocoPanoptic(files[0], split=split, report=report)
-
-
-def coco_files(
-    path: str | os.PathLike, split: str | None = None, task: str | None = None
-) -> list[Path]:
-    """The COCO annotation files of a folder, the best first; a JSON file is its own list."""
-    path = Path(path)
-    if path.suffix == ".json":
-        return [path]
-    return [path / name for name in _names(split, task) if (path / name).is_file()]
-
-
-def _names(split: str | None, task: str | None) -> list[str]:
-    kinds = ("instances", "panoptic") if task == "instance" else ("panoptic", "instances")
-    return [name for k in kinds for name in (f"{k}.json", f"annotations/{k}_{split}2017.json")]
-
-
-def _holds_instances(path: Path) -> bool:
-    """By its name, as COCO's files are large; of any other name, by what is in it."""
-    if path.name.startswith(("panoptic", "instances")):
-        return path.name.startswith("instances")
-    return looks_like_instances(read_json(path)["annotations"])
 
 
 def write_coco(dataset: Dataset, folder: str | os.PathLike) -> Path:
@@ -276,8 +209,11 @@ def write_coco(dataset: Dataset, folder: str | os.PathLike) -> Path:
         height, width = sample.ids.shape
         images[id] = {"id": id, "file_name": name, "width": width, "height": height}
         annotations.append({"image_id": id, "file_name": name, "segments_info": sample.segments})
-    document = {"images": list(images.values()), "annotations": annotations}
-    document["categories"] = dataset.categories
+    document = {
+        "images": list(images.values()),
+        "annotations": annotations,
+        "categories": dataset.categories,
+    }
     return write(folder / "panoptic.json", json.dumps(document))
 
 

@@ -10,21 +10,24 @@ from torchvision.transforms.v2.functional import adjust_hue
 def jitter(image: Tensor, generator: torch.Generator) -> Tensor:
     """Changes brightness, contrast, saturation and hue, each with probability 1/2.
 
-    The formulas are those of SSD (arXiv 1512.02325) and of detectron2's ColorAugSSDTransform.
-    torchvision's functions called brightness, contrast and saturation compute other things; its
-    hue is the same.
+    Contrast comes before saturation and hue or after them, with equal probability. The formulas
+    are those of SSD (arXiv 1512.02325) and of detectron2's ColorAugSSDTransform. torchvision's
+    functions of the same names compute other things: its brightness multiplies where SSD adds, its
+    contrast and saturation blend with grey where SSD scales. Its hue is the same.
 
     Args:
         image: (3, H, W) uint8, RGB.
-        generator: of all draws, on the CPU.
+        generator: for all random numbers, on the CPU.
 
     Returns:
-        (3, H, W) uint8; the input stays as it was.
+        (3, H, W) uint8; the input is not changed.
     """
-    steps = [_saturation, _hue]
-    steps.insert(0 if _coin(generator) else 2, _contrast)
+    if _coin(generator):
+        steps = [_brightness, _contrast, _saturation, _hue]
+    else:
+        steps = [_brightness, _saturation, _hue, _contrast]
     colours = image / 255
-    for step in [_brightness, *steps]:
+    for step in steps:
         if _coin(generator):
             colours = step(colours, generator).clamp(0, 1)
     return (colours * 255).round().to(torch.uint8)
@@ -35,6 +38,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _coin(generator: torch.Generator) -> bool:
+    """True with probability 1/2."""
     return _uniform(0, 1, generator) < 0.5
 
 
@@ -50,8 +54,9 @@ def _saturation(image: Tensor, generator: torch.Generator) -> Tensor:
     """Multiplies HSV's S by 0.5 ... 1.5, up to 1 at most; H and V stay."""
     value = image.amax(0)
     spread = value - image.amin(0)  # S = spread / value
-    most = value / spread.clamp(min=1e-6)
-    return value - (value - image) * most.clamp(max=_uniform(0.5, 1.5, generator))
+    largest_factor = value / spread.clamp(min=1e-6)  # it makes S 1
+    factor = largest_factor.clamp(max=_uniform(0.5, 1.5, generator))
+    return value - (value - image) * factor
 
 
 def _hue(image: Tensor, generator: torch.Generator) -> Tensor:

@@ -44,8 +44,8 @@ def read_image(path: str | os.PathLike, *, exif: bool = False) -> Tensor:
 def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
     """Reads a PNG that stores numbers, not colours: the numbers as they are in the file.
 
-    Pillow cuts 16-bit colours to 8 bits and stretches 4-bit grey, and says of neither; so
-    the file's own header is asked what it holds.
+    Pillow cuts 16-bit colours to 8 bits and stretches 4-bit grey without a word, so what kind of
+    PNG this is comes from the file's own header.
 
     Args:
         path: the file.

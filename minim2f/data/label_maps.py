@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .coco_json import Report, at, attempt, stop
+from .faults import MissingFile, raise_faults, read_or_collect
 from .images import read_image, read_png
 from .sample import Sample, bounding_box
 
@@ -32,43 +32,62 @@ class LabelMaps:
     Args:
         folder: holds `images`, `labels` and perhaps `classes.txt`.
         split: the folder within `images` to take, if there are any; None takes all images.
-        report: told of everything that is wrong with the folder; images at fault are left out.
+        faults: gets what is wrong with the folder, and images at fault are left out; without a
+            list, that is raised.
 
     Raises:
         FileNotFoundError: there is no `images`, an image has no label map, or a map no image.
-        ValueError: two images have the same name, or there is no such split.
+        ValueError: two images have the same name, there is no such split, or there are several
+            faults.
     """
 
     task = "semantic"
 
-    def __init__(self, folder: str | os.PathLike, split: str | None = None, report: Report = stop):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        split: str | None = None,
+        faults: list[str] | None = None,
+    ):
         self.folder = Path(folder)
         below = _subfolder(self.folder / "images", split)
         images = _files(self.folder / "images", below, IMAGES)
         labels = _files(self.folder / "labels", below, {".png"})
+        found = [] if faults is None else faults
+        found += self._pair_faults(images, labels)
+        names = self._names(found)
+        if faults is None:
+            raise_faults(found)
+        self._pairs = [(images[name][0], labels[name][0]) for name in images if name in labels]
+        self.categories = [{"id": k, "name": name, "isthing": 0} for k, name in enumerate(names)]
+
+    def _pair_faults(
+        self, images: dict[Path, list[Path]], labels: dict[Path, list[Path]]
+    ) -> list[str]:
+        """A fault for each image and each label map that stands alone, or is not alone."""
+        faults: list[str] = []
         for name in sorted(images.keys() - labels.keys()):
             wanted = self.folder / "labels" / f"{name}.png"
-            report(FileNotFoundError(f"{images[name][0]}: its label map is missing, {wanted}"))
+            faults.append(MissingFile(f"{images[name][0]}: its label map is missing, {wanted}"))
         for name in sorted(labels.keys() - images.keys()):
-            report(FileNotFoundError(f"{labels[name][0]}: this label map has no image {name}"))
-        for paths in (paths for paths in images.values() if len(paths) > 1):
-            report(ValueError(f"{paths[1]}: {paths[0].name} has the same name; rename one"))
-        self._pairs = [(images[name][0], labels[name][0]) for name in images if name in labels]
-        self.categories = [
-            {"id": k, "name": name, "isthing": 0} for k, name in enumerate(self._names(report))
-        ]
+            faults.append(MissingFile(f"{labels[name][0]}: this label map has no image {name}"))
+        for paths in images.values():
+            if len(paths) > 1:
+                faults.append(f"{paths[1]}: {paths[0].name} has the same name; rename one")
+        return faults
 
-    def _names(self, report: Report) -> list[str]:
+    def _names(self, faults: list[str]) -> list[str]:
         listed = self.folder / "classes.txt"
         if not listed.is_file():
-            every = _files(self.folder / "labels", Path(), {".png"})
-            return [f"class {k}" for k in range(max(map(_largest, every.values()), default=-1) + 1)]
-        names = attempt(at(str(listed), report), _read_lines, listed) or []
+            maps = _files(self.folder / "labels", Path(), {".png"})
+            largest = max((_largest(paths[0]) for paths in maps.values()), default=-1)
+            return [f"class {k}" for k in range(largest + 1)]
+        names = read_or_collect(_read_lines, listed, faults) or []
         for number, name in enumerate(names, start=1):
             if not name:
-                report(ValueError(f"{listed}: line {number} is empty; one class name a line"))
+                faults.append(f"{listed}: line {number} is empty; one class name a line")
         if len(names) > VOID:
-            report(ValueError(f"{listed} has {len(names)} classes; a map holds {VOID} at most"))
+            faults.append(f"{listed} has {len(names)} classes; a map holds {VOID} at most")
         return names
 
     def __len__(self) -> int:
@@ -81,41 +100,33 @@ class LabelMaps:
             ValueError: image and label map do not fit each other, or a number in the map is no
                 class; the message names the file.
         """
-        return self.read(index, stop)
-
-    def read(self, index: int, report: Report) -> Sample | None:
-        """Reads one picture, and tells `report` of every fault; None if it cannot be had."""
         image_path, label_path = self._pairs[index]
-        image = attempt(report, read_image, image_path)
-        classes = attempt(report, _read_map, label_path)
+        faults: list[str] = []
+        image = read_or_collect(read_image, image_path, faults)
+        classes = read_or_collect(_read_map, label_path, faults)
         if classes is not None:
-            self._check_classes(label_path, classes, report)
-        if image is None or classes is None:
-            return None
-        if classes.shape != image.shape[1:]:
-            report(
-                ValueError(
-                    f"{label_path} is {classes.shape} (H, W), its image {image_path.name} is "
-                    f"{tuple(image.shape[1:])}; the label map must be as large as the image"
-                )
+            faults += self._class_faults(label_path, classes)
+        if image is not None and classes is not None and classes.shape != image.shape[1:]:
+            faults.append(
+                f"{label_path} is {classes.shape} (H, W), its image {image_path.name} is "
+                f"{tuple(image.shape[1:])}; the label map must be as large as the image"
             )
-            return None
+        raise_faults(faults)
         ids = np.where(classes < len(self.categories), classes.astype(np.int64) + 1, 0)
         segments = [_segment(ids, id) for id in np.unique(ids[ids > 0]).tolist()]
         name = image_path.relative_to(self.folder / "images").as_posix()
         ids = torch.from_numpy(ids)
         return Sample.from_panoptic(image, ids, segments, self.categories, index + 1, name)
 
-    def _check_classes(self, path: Path, classes: np.ndarray, report: Report) -> None:
+    def _class_faults(self, path: Path, classes: np.ndarray) -> list[str]:
         count = len(self.categories)
         wrong = [k for k in np.unique(classes).tolist() if count <= k < VOID]
-        if wrong:
-            report(
-                ValueError(
-                    f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
-                    f"0 ... {count - 1}; add their names to it, or paint them {VOID}, void"
-                )
-            )
+        if not wrong:
+            return []
+        return [
+            f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
+            f"0 ... {count - 1}; add their names to it, or paint them {VOID}, void"
+        ]
 
 
 def _segment(ids: np.ndarray, id: int) -> dict:
@@ -146,7 +157,10 @@ def _files(folder: Path, below: Path, suffixes: set[str]) -> dict[Path, list[Pat
 
 
 def _read_lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8-sig")  # with the mark that Windows editors put first
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # with the mark that Windows editors put first
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
     return [line.strip() for line in text.rstrip().splitlines()]
 
 
@@ -154,7 +168,10 @@ def _read_map(path: Path) -> np.ndarray:
     return read_png(path, KINDS, HINT)
 
 
-def _largest(paths: list[Path]) -> int:
-    """The largest class of a map; of one that cannot be read, none: reading it will say why."""
-    classes = attempt(lambda fault: None, _read_map, paths[0])
-    return -1 if classes is None else int(classes[classes != VOID].max(initial=0))
+def _largest(path: Path) -> int:
+    """The largest class of a map; -1 if it cannot be read: reading it as a sample says why."""
+    try:
+        classes = _read_map(path)
+    except (OSError, ValueError):
+        return -1
+    return int(classes[classes != VOID].max(initial=0))

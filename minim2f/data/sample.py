@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor
+
+from .coco_masks import decode
 
 
 @dataclass
@@ -23,8 +24,8 @@ class Sample:
         ids: (H, W) int64, the panoptic id of every pixel; 0 is void, a pixel nobody labelled. Of
             instance masks that overlap, it shows the smaller one.
         segments: COCO's `segments_info`, a dict (id, category_id, iscrowd, area, bbox) for each
-            id; in instance data also "segmentation", its RLE. Crowds are listed here, and absent
-            from `labels` and `masks`: nobody trains on them.
+            id; in instance data also "segmentation", its RLE. Crowds are listed here, and not
+            among `labels` and `masks`: the model is not trained on them.
         image_id: COCO's number of the picture.
         file_name: where the picture came from, for messages.
     """
@@ -78,15 +79,13 @@ class Sample:
 
         Returns:
             (len(segments), H, W) bool: decoded from the entry's "segmentation" (RLE) if it has
-            one, for then masks may overlap; else where `ids` has its id.
+            one, as masks may overlap then; else the pixels where `ids` has its id.
         """
         ids = self.ids.numpy()
-
-        def pixels(segment: dict) -> np.ndarray:
-            code = segment.get("segmentation")
-            return ids == segment["id"] if code is None else rle.decode(code)
-
-        masks = [pixels(segment) for segment in self.segments]
+        masks = [
+            decode(segment["segmentation"]) if "segmentation" in segment else ids == segment["id"]
+            for segment in self.segments
+        ]
         return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
 
 
@@ -102,8 +101,8 @@ class Dataset(Protocol):
     Attributes:
         categories: the class index of a sample's label is a position in this list.
         task: the richest task that the truth allows: "panoptic" (which allows the others too, see
-            `minim2f.data.tasks.as_task`), "instance" or "semantic". Where a sequence of samples
-            does not say, it counts as panoptic.
+            `minim2f.data.tasks.as_task`), "instance" or "semantic". A sequence of samples without
+            this attribute counts as panoptic.
     """
 
     categories: list[dict]
@@ -114,8 +113,8 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class Memory(list):
-    """A data set of samples that were made before.
+class SampleList(list):
+    """A data set of samples that are all in memory.
 
     Args:
         samples: in any number.

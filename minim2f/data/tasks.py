@@ -1,4 +1,4 @@
-"""Panoptic truth holds that of the other two tasks: views of a data set for each of them."""
+"""Panoptic truth holds that of the other two tasks; here a data set is seen as one of these."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ALLOWS = {
 def as_task(dataset: Dataset, task: str | None) -> Dataset:
     """A view of the data set with the truth of one task.
 
-    instance: things alone, crowds among their segments; the class indices count things only.
-    semantic: all that a picture has of a class, crowds too, is one segment; an isthing stays.
-
     Args:
         dataset: any; one without a `task` counts as panoptic.
-        task: "panoptic", "instance" or "semantic"; None gives the data set itself.
+        task: "panoptic", the data set itself, as with None;
+            "instance": things alone, crowds among their segments; class indices count things only;
+            "semantic": all that a picture has of a class, crowds too, is one segment; categories
+            keep their "isthing".
 
     Raises:
         ValueError: the truth does not allow this task.
@@ -50,8 +50,9 @@ class TaskView:
 
     def __init__(self, dataset: Dataset, task: str):
         self._dataset, self.task = dataset, task
-        every = dataset.categories
-        self.categories = every if task == "semantic" else [c for c in every if _is_thing(c)]
+        self.categories = dataset.categories
+        if task == "instance":
+            self.categories = [c for c in dataset.categories if _is_thing(c)]
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -67,7 +68,10 @@ class TaskView:
         if not -len(self) <= index < len(self):
             raise IndexError(f"picture {index} of a data set of {len(self)}")
         sample = self._dataset[index]
-        ids, segments = (_classes if self.task == "semantic" else _things)(sample, self.categories)
+        if self.task == "semantic":
+            ids, segments = _one_segment_per_class(sample, self.categories)
+        else:
+            ids, segments = _things(sample, self.categories)
         return Sample.from_panoptic(
             sample.image, ids, segments, self.categories, sample.image_id, sample.file_name
         )
@@ -84,7 +88,9 @@ def _things(sample: Sample, things: list[dict]) -> tuple[torch.Tensor, list[dict
     return sample.ids.where(kept, 0), segments
 
 
-def _classes(sample: Sample, categories: list[dict]) -> tuple[torch.Tensor, list[dict]]:
+def _one_segment_per_class(
+    sample: Sample, categories: list[dict]
+) -> tuple[torch.Tensor, list[dict]]:
     ids, segments = torch.zeros_like(sample.ids), []
     for category in categories:
         own = [s["id"] for s in sample.segments if s["category_id"] == category["id"]]

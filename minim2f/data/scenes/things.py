@@ -1,6 +1,7 @@
-"""The things of the storybook: each is a list of parts, from back to front.
+"""How things are drawn: each is a list of parts, from back to front.
 
-Coordinates are hundredths of a thing's width; it stands on y = 0, x is to the right, y downwards.
+Coordinates are hundredths of a thing's width: it stands on y = 0, x grows to the right and y
+downwards.
 """
 
 from __future__ import annotations
@@ -11,19 +12,32 @@ import numpy as np
 
 from .drawing import box, disc, outline
 
-PAINTS = ("e4453a", "2f80d8", "f5b52c", "1b9e85", "8d5ad0", "f27a3f", "e8619a", "2aa7c9")  # main
+# The main colour of a thing is one of PAINTS, its second colour one of TRIMS.
+PAINTS = ("e4453a", "2f80d8", "f5b52c", "1b9e85", "8d5ad0", "f27a3f", "e8619a", "2aa7c9")
 TRIMS = ("ffffff", "fff1cf", "ffe04d", "26336b")
 
-# how wide a thing is, as a share of the picture's shorter side
-SIZES = {"car": 0.35, "car ahead": 0.3, "boat": 0.26, "stop sign": 0.15, "umbrella": 0.32}
-SIZES |= {"sports ball": 0.15, "kite": 0.19, "bird": 0.19, "flock": 0.055, "tree": 0.36}
-SIZES |= {"pine": 0.36, "cottage": 0.4, "fence": 0.38, "lighthouse": 0.28}
+SIZES = {  # how wide a thing is, as a share of the picture's shorter side
+    "car": 0.35,
+    "car ahead": 0.3,
+    "boat": 0.26,
+    "stop sign": 0.15,
+    "umbrella": 0.32,
+    "sports ball": 0.15,
+    "kite": 0.19,
+    "bird": 0.19,
+    "flock": 0.055,
+    "tree": 0.36,
+    "pine": 0.36,
+    "cottage": 0.4,
+    "fence": 0.38,
+    "lighthouse": 0.28,
+}
 
 
 class Part(NamedTuple):
-    """Polygons of one colour; the last three fields are those of a `Stroke`."""
+    """P polygons of one colour; the last three fields are those of a `Stroke`."""
 
-    colour: str  # six hexadecimal digits, or the thing's own: "main", "dark", "trim" or "lamp"
+    colour: str  # six hexadecimal digits, or one of the thing's own: "main", "dark", "trim", "lamp"
     points: np.ndarray  # (P, V, 2)
     alpha: float = 1.0
     labelled: bool = True
@@ -31,27 +45,27 @@ class Part(NamedTuple):
 
 
 def part(colour: str, *polygons: np.ndarray) -> Part:
-    """What belongs to the thing's mask."""
+    """A part that belongs to the thing's mask."""
     return Part(colour, np.stack(polygons))
 
 
 def tint(colour: str, alpha: float, *polygons: np.ndarray, soft: bool = False) -> Part:
-    """What only colours what is there already."""
+    """A part that colours the image and leaves the labels as they are."""
     return Part(colour, np.stack(polygons), alpha, labelled=False, soft=soft)
 
 
 def shadow(x: float, rx: float, ry: float = 8) -> Part:
-    """A soft dark spot on the ground."""
+    """A soft dark spot on the ground, around x, with the radii rx and ry."""
     return tint("1d1836", 0.6, box(x - rx, -ry, x + rx, ry), soft=True)
 
 
 def octagon(radius: float) -> np.ndarray:
-    """The plate of a stop sign."""
+    """The plate of a stop sign, (8, 2)."""
     turn = (np.arange(8) + 0.5) * (np.pi / 4)
     return np.stack([radius * np.cos(turn), radius * np.sin(turn) - 155], 1)
 
 
-def stop() -> list[np.ndarray]:
+def lettering() -> list[np.ndarray]:
     """The word STOP, a box for each #."""
     rows = (
         "### ### ### ###",
@@ -65,7 +79,7 @@ def stop() -> list[np.ndarray]:
 
 
 def panel(a: float, b: float) -> np.ndarray:
-    """The cloth of an umbrella between two ribs, which end at x = a and x = b."""
+    """The cloth of an umbrella between two ribs, which end at x = a and x = b, (23, 2)."""
     turn = np.linspace(0, np.pi / 2, 10)
     rib = np.stack([np.cos(turn), -50 * np.sin(turn)], 1)
     hem = [((3 * b + a) / 4, -5), ((a + b) / 2, -6.5), ((3 * a + b) / 4, -5)]
@@ -73,7 +87,7 @@ def panel(a: float, b: float) -> np.ndarray:
 
 
 def field(k: int) -> np.ndarray:
-    """One of the six fields of a beach ball, which meet left above its middle."""
+    """One of the six coloured fields of a beach ball, which meet left above its middle, (9, 2)."""
     turn = np.linspace(k, k + 1, 8) * (np.pi / 3)
     rim = np.stack([50 * np.cos(turn), 50 * np.sin(turn) - 50], 1)
     return np.concatenate([[(-15, -64)], rim])
@@ -85,7 +99,7 @@ def bow(x: float, y: float) -> np.ndarray:
 
 
 def gull(x: float, y: float) -> np.ndarray:
-    """A bird far away."""
+    """A bird in the distance."""
     return outline("-55,-16 -28,-36 0,-4 28,-36 55,-16 26,-10 0,26 -26,-10", 1) + (x, y)
 
 
@@ -94,7 +108,7 @@ def picket(x: float) -> np.ndarray:
     return outline("-4,0 -4,-30 0,-38 4,-30 4,0") + (x, 0)
 
 
-THINGS: dict[str, list[Part]] = {
+DRAWINGS: dict[str, list[Part]] = {
     "car": [
         shadow(0, 66),
         part("main", outline("-50,-8 -54,-30 -38,-31 -30,-60 12,-60 25,-35 52,-31 55,-8", 3)),
@@ -127,7 +141,7 @@ THINGS: dict[str, list[Part]] = {
         part("8b919c", box(-6, -130, 6, 0)),
         part("ffffff", octagon(56)),
         part("d3202c", octagon(48)),
-        tint("ffffff", 1, *stop()),
+        tint("ffffff", 1, *lettering()),
     ],
     "umbrella": [
         shadow(10, 45),

@@ -1,4 +1,4 @@
-"""A page of the storybook: its dice, its palette, its segments and strokes."""
+"""A scene while it is composed: its random numbers, its palette, its segments and strokes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from .drawing import Stroke, rgb
-from .things import THINGS
+from .things import DRAWINGS
 
 MOODS = ("day", "morning", "dusk", "autumn", "winter", "night")
-COLOURS = {  # for each mood: one colour, or two, top and bottom
+# What is coloured, and how in each of the six moods: one colour (six hexadecimal digits), or two,
+# of its top and of its bottom (twelve).
+COLOURS = {
     "sky": "3d8edbd3eef8 86b6eaffe4d2 4a3d8cffa46e 6fb0d2fdf0d2 8eabcbf1f5f8 111a455a6bb0",
     "sun": "fff2b8 fff0c9 ffd87c fff0b4 fffdf0 fff6d6",
     "cloud": "ffffffdcecf7 fff7f2f7d7d2 ffc9a0d987a0 fffaf0f0dfc8 ffffffdbe4ee 6f7fb84a5a96",
@@ -25,48 +27,55 @@ COLOURS = {  # for each mood: one colour, or two, top and bottom
     "leaf": "4f9a4b2f7a45 6aa85b3d8257 5d7a4b35543f e8843ab9502c 6d9d90426f6a 3a7a6622544f",
     "light": "ffffff fffaf2 f4d3cb fff4e4 f3f7ff b4bee4",
 }
-PALETTES = np.array(  # (6 moods, 12 roles, 2, 3)
+PALETTES = np.array(  # (6 moods, 12 keys of COLOURS, top and bottom, RGB)
     [[rgb(colour[:6], colour[-6:]) for colour in colours.split()] for colours in COLOURS.values()]
 ).swapaxes(0, 1)
 
 
-class Page:
+class Scene:
     """A scene before it has a size: its segments, and the strokes that paint them.
 
+    Attributes:
+        rng: the source of all random numbers of this scene, in the order of the calls.
+        mood: one of `MOODS`.
+        palette: the colours of this scene by their names in `COLOURS`, (2, 3) each: top and bottom.
+        segments: class name and iscrowd of each segment; the number of the first is 1.
+        strokes: in the order in which they are painted.
+
     Args:
-        seed: of the dice, 0 or more. Whoever paints on the page throws the page's dice.
+        seed: of the random numbers, 0 or more.
     """
 
     def __init__(self, seed: int):
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         mood, other = self.pick(range(len(MOODS))), self.pick(range(len(MOODS)))
         self.mood = MOODS[mood]
         self.palette = dict(zip(COLOURS, 0.85 * PALETTES[mood] + 0.15 * PALETTES[other]))
-        self.segments: list[tuple[str, int]] = []  # class name and iscrowd
+        self.segments: list[tuple[str, int]] = []
         self.strokes: list[Stroke] = []
 
     def between(self, low: float, high: float) -> float:
-        """A number from low to high."""
-        return low + (high - low) * self.dice.random()
+        """A random number, uniform from low to high."""
+        return low + (high - low) * self.rng.random()
 
     def many(self, count: int, low: float, high: float) -> np.ndarray:
-        """(count,) of them."""
-        return low + (high - low) * self.dice.random(count)
+        """`count` random numbers, (count,), each uniform from low to high."""
+        return low + (high - low) * self.rng.random(count)
 
     def chance(self, probability: float) -> bool:
-        """True so often."""
-        return self.dice.random() < probability
+        """True with this probability."""
+        return self.rng.random() < probability
 
     def pick(self, choices: Sequence) -> Any:
-        """One of the choices."""
-        return choices[int(self.dice.random() * len(choices))]
+        """One of the choices at random, all equally likely."""
+        return choices[int(self.rng.random() * len(choices))]
 
-    def segment(self, name: str, crowd: int = 0) -> int:
-        """Opens a segment of a class; returns its number, 1 for the first."""
+    def add_segment(self, name: str, crowd: int = 0) -> int:
+        """Adds a segment of a class, and returns its number, 1 for the first."""
         self.segments.append((name, crowd))
         return len(self.segments)
 
-    def fill(
+    def paint(
         self,
         segment: int,
         colours: str | np.ndarray,
@@ -74,15 +83,22 @@ class Page:
         local: np.ndarray | float = 0.0,
         **options: Any,
     ) -> None:
-        """Adds a `Stroke`, in a colour of the palette or in (2, 3) of its own."""
+        """Adds a `Stroke`, whose pixels belong to the segment.
+
+        Args:
+            segment: its number.
+            colours: a key of the palette, or (2, 3), the colours of its top and its bottom.
+            anchor, local: the polygons, see `Stroke`.
+            options: other fields of the `Stroke`.
+        """
         colours = self.palette[colours] if isinstance(colours, str) else colours
         self.strokes.append(Stroke(segment, anchor, local, colours, **options))
 
-    def decorate(self, *stroke: Any, **options: Any) -> None:
-        """Adds one that has no say in the labels."""
-        self.fill(*stroke, labelled=False, **options)
+    def tint(self, *stroke: Any, **options: Any) -> None:
+        """Adds a `Stroke` that colours the image and leaves the labels as they are; see `paint`."""
+        self.paint(*stroke, labelled=False, **options)
 
-    def put(
+    def draw_thing(
         self,
         segment: int,
         name: str,
@@ -94,23 +110,27 @@ class Page:
         flip: bool = False,
         side: float = 0.0,
     ) -> None:
-        """Puts a thing on the page.
+        """Adds the strokes of a thing.
 
         Args:
-            segment: whose it is, 0 for nobody's.
-            name: which of `THINGS`.
-            at: (2,), where it stands, in fractions of the picture.
+            segment: the number of its segment, 0 if its pixels are void.
+            name: which of `DRAWINGS`.
+            at: (2,), the point on which it stands, in fractions of the picture's width and height.
             scale: its width, in fractions of the picture's shorter side.
-            main: its colour, (1, 3) or (2, 3) for top and bottom; `trim` likewise.
-            turn: clockwise, in radians.
-            flip: whether it looks to the left.
-            side: how many of its widths it stands right of `at`.
+            main: its main colour, (1, 3), or (2, 3) for top and bottom.
+            trim: its second colour, likewise.
+            turn: the angle by which it is turned clockwise, in radians.
+            flip: True mirrors it: it looks to the left.
+            side: how far it is moved to the right of `at`, in fractions of its width.
         """
         cos, sin = scale / 100 * np.cos(turn), scale / 100 * np.sin(turn)
         matrix = np.array([(-cos, -sin) if flip else (cos, sin), (-sin, cos)])
-        light = self.palette["light"] / 255 * ((1.06,), (0.86,))
+        light = self.palette["light"] / 255 * ((1.06,), (0.86,))  # brighter above than below
         own = {"main": main, "dark": main * 0.78, "trim": trim, "lamp": rgb("fff0a8") / light}
-        for part in THINGS[name]:
+        for part in DRAWINGS[name]:
             colour = own[part.colour] if part.colour in own else rgb(part.colour)
             local = part.points @ matrix + (scale * side, 0.0)
-            self.strokes.append(Stroke(segment, at, local, colour * light, *part[2:]))
+            stroke = Stroke(
+                segment, at, local, colour * light, part.alpha, part.labelled, part.soft
+            )
+            self.strokes.append(stroke)
