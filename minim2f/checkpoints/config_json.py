@@ -62,15 +62,19 @@ def config_of(state: dict[str, Tensor]) -> Config:
 
 
 def _backbone(state: dict[str, Tensor]) -> str:
-    found = map(re.compile(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.").match, state)
-    blocks = {(match[1], match[2]) for match in found if match}
-    depths = tuple(count for _, count in sorted(Counter(stage for stage, _ in blocks).items()))
+    """The backbone with as many blocks in each stage, and for Swin as many channels."""
+    blocks = set()
+    for name in state:
+        if match := re.match(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.", name):
+            blocks.add((int(match[1]), int(match[2])))
+    counts = Counter(stage for stage, _ in blocks)
+    depths = tuple(counts[stage] for stage in sorted(counts))
     patches = state.get("backbone.patches.0.weight")
     if patches is None:
         fits = [name for name, (_, known) in RESNETS.items() if tuple(known) == depths]
     else:
-        kind = (*patches.shape[:1], depths)
-        fits = [name for name, sizes in SWINS.items() if sizes[:2] == kind]
+        width = patches.shape[0] if patches.dim() else 0
+        fits = [name for name, sizes in SWINS.items() if sizes[:2] == (width, depths)]
     if not fits:
         raise ValueError(
             f"the stages of its backbone have {depths} blocks; that is none of "
