@@ -8,8 +8,6 @@ outlines and names are light on dark, for grey print. An image is a (3, H, W) ui
 from __future__ import annotations
 
 import io
-import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,29 +22,17 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 
+from .colors import Color, class_styles, query_color, shade
 from .files import write
 
-Color = tuple[float, float, float]
 INK = "#202020"
 DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (7, 1.5, 1, 1.5))]
-# Searched for by computer: far apart for normal eyes and for each kind of colour blindness.
-BASE = "359FD8 744C1C AA9D50 453E9D 46896F BA5E0D 9C53AA 75EBDF E7D290 AAB7FB F5969D 870F5D".split()
-
-
-def palette(n: int) -> list[Color]:
-    """Returns n colours: twelve that everybody can tell apart, then shades of these."""
-    return [query_color(k) for k in range(n)]
-
-
-def query_color(q: int) -> Color:
-    """Returns the colour of query q, the same in every picture."""
-    return _shade(to_rgb("#" + BASE[q % len(BASE)]), q // len(BASE))
 
 
 def figure(
     rows: int = 1, columns: int = 1, size: float = 2.4, aspect: ArrayLike = 1.0, gap: float = 0.25
 ) -> tuple[Figure, np.ndarray]:
-    """Makes a figure, which pyplot does not know of, and its (rows, columns) array of axes.
+    """Makes a figure, which pyplot does not keep, and its (rows, columns) array of axes.
 
     Args:
         size: width of each axes, in inches.
@@ -72,9 +58,14 @@ def draw_image(ax: Axes, image: ArrayLike, title: str | None = None) -> None:
 
 
 def draw_segments(
-    ax: Axes, image: ArrayLike, ids: ArrayLike, segments: Sequence[dict],
-    categories: Sequence[dict], title: str | None = None, names: bool = True,
-) -> None:  # fmt: skip
+    ax: Axes,
+    image: ArrayLike,
+    ids: ArrayLike,
+    segments: Sequence[dict],
+    categories: Sequence[dict],
+    title: str | None = None,
+    names: bool = True,
+) -> None:
     """Draws a panoptic or semantic map: each segment in a shade of its class, with its name.
 
     Args:
@@ -96,9 +87,13 @@ def draw_segments(
 
 
 def draw_instances(
-    ax: Axes, image: ArrayLike, masks: ArrayLike, segments: Sequence[dict],
-    categories: Sequence[dict], title: str | None = None,
-) -> None:  # fmt: skip
+    ax: Axes,
+    image: ArrayLike,
+    masks: ArrayLike,
+    segments: Sequence[dict],
+    categories: Sequence[dict],
+    title: str | None = None,
+) -> None:
     """Draws (G, H, W) bool masks, which may overlap, the surest on top, with class and score."""
     canvas, masks = _pixels(image, grey=True), _array(masks) > 0
     expected = (len(segments), *canvas.shape[:2])
@@ -124,9 +119,12 @@ def draw_mask(
 
 
 def draw_attention(
-    ax: Axes, image: ArrayLike, weights: ArrayLike, title: str | None = None,
+    ax: Axes,
+    image: ArrayLike,
+    weights: ArrayLike,
+    title: str | None = None,
     allowed: ArrayLike | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Draws one query's attention, (h, w) weights, as heat; `allowed` (h, w) bool is outlined."""
     grey, weights = _pixels(image, grey=True), _array(weights)
     if not np.isfinite(weights).all():
@@ -147,7 +145,7 @@ def draw_curves(
         x, y, color = _array(x), _array(y), query_color(k)
         ax.plot(x, y, color=color, linestyle=DASHES[k % len(DASHES)], linewidth=1.8)
         last = np.flatnonzero(np.isfinite(y))[-1:]
-        ends += zip(y[last], x[last], [name], [_shade(color, 1)])
+        ends += zip(y[last], x[last], [name], [shade(color, 1)])
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.spines[["top", "right"]].set_visible(False)
     free = -np.inf  # names are written upwards from the lowest end, 11 points apart at least
@@ -181,12 +179,6 @@ def compare(rows: Sequence[dict], categories: Sequence[dict], size: float = 2.4)
     return fig
 
 
-def picture(image: ArrayLike, result: object, categories: Sequence[dict], task: str) -> Figure:
-    """Makes a page of an image and what `minim2f.segment` found in it for `task`."""
-    drawn = result.masks if task == "instance" else result.ids
-    return compare([{"image": image, task: (drawn, result.segments)}], categories, size=5.0)
-
-
 def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 6) -> Figure:
     """Makes a page of `minim2f.data.sample.Sample`s, each with its truth beneath."""
     aspect = max(sample.image.shape[1] / sample.image.shape[2] for sample in samples)
@@ -204,16 +196,24 @@ def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 
 
 def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -> None:
     kinds = sorted({s["category_id"] for s in segments}, key=[c["id"] for c in categories].index)
-    styles = _styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
+    styles = class_styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
     patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
     lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1
     look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False, "fontsize": 8}
     fig.legend(handles=patches, ncols=-(-len(patches) // lines) or 1, handlelength=1.2, **look)
 
 
-def _paint(ax, canvas, masks, segments, categories, notes, title) -> None:
+def _paint(
+    ax: Axes,
+    canvas: np.ndarray,
+    masks: Sequence[np.ndarray],
+    segments: Sequence[dict],
+    categories: Sequence[dict],
+    notes: Sequence[str],
+    title: str | None,
+) -> None:
     """Colours a canvas under masks, the last on top, then outlines, and names with notes."""
-    styles = _styles(segments, categories, [mask.any(axis=0).argmax() for mask in masks])
+    styles = class_styles(segments, categories, [mask.any(axis=0).argmax() for mask in masks])
     on_top = np.full(canvas.shape[:2], -1)
     for k, mask in enumerate(masks):
         canvas[mask] = 0.35 * canvas[mask] + 0.65 * np.array(styles[k][1])
@@ -240,40 +240,23 @@ def _outline(ax: Axes, mask: np.ndarray) -> None:
 
 def _write(ax: Axes, mask: np.ndarray, text: str) -> None:
     """Writes text where a mask has most room for it, or nowhere if it had to be too small."""
-    step, lines = max(mask.shape) // 160 + 1, text.split("\n")
-    wide = 0.6 * max(map(len, lines)) / len(lines)
-    # rows that count as `wide` times as high make the room measured as flat as the text
-    room = distance_transform_edt(np.pad(mask[::step, ::step], 1), sampling=(wide, 1))
+    lines = text.split("\n")
+    flat = 0.6 * max(len(line) for line in lines) / len(lines)  # width of the text / its height
+    step = max(mask.shape) // 160 + 1  # a large mask is looked at in steps
+    # rows that count as `flat` times as high make the room measured as flat as the text
+    room = distance_transform_edt(np.pad(mask[::step, ::step], 1), sampling=(flat, 1))
     box = ax.get_window_extent()
-    points = min(box.height / len(mask), box.width / mask.shape[1]) * 72 / ax.figure.dpi * step
-    size = 1.7 * (room.max() - 0.5) * points / (wide * len(lines))
-    if size >= 4.5:
-        best = np.argwhere(room >= 0.95 * room.max())  # often a ridge: its middle looks best
-        y, x = step * (best[((best - best.mean(axis=0)) ** 2).sum(axis=1).argmin()] - 1)
-        look = {"ha": "center", "va": "center", "color": "white", "linespacing": 1.0}
-        written = ax.text(x, y, text, fontsize=min(size, 8), **look)
-        written.set_path_effects([withStroke(linewidth=1.6, foreground=INK)])
-
-
-def _shade(color: Color, k: int) -> Color:
-    """The k-th shade of a colour, the 0-th itself; golden-ratio steps keep the first ones apart."""
-    amount = (0.5 + 0.618 * k) % 1 - 0.5
-    return tuple(c + abs(amount) * (float(amount > 0) - c) for c in color)
-
-
-def _styles(segments, categories, left) -> list[tuple[str, Color]]:
-    """Name ("sky-other-merged" is just "sky") and colour; instances take shades from the left."""
-    index, seen, styles = {c["id"]: k for k, c in enumerate(categories)}, Counter(), {}
-    for k in sorted(range(len(segments)), key=lambda k: left[k]):
-        kind = segments[k]["category_id"]
-        if kind not in index:
-            raise ValueError(f"category id {kind} is not among the {len(index)} categories given")
-        category = categories[index[kind]]
-        name = re.sub("(-other)?(-merged)?(-stuff)?$", "", category["name"])
-        color = [v / 255 for v in category.get("color", ())] or query_color(index[kind])
-        styles[k] = (name, _shade(color, seen[kind]))
-        seen[kind] += 1
-    return [styles[k] for k in range(len(segments))]
+    pixel = min(box.height / len(mask), box.width / mask.shape[1])  # of the mask, on the screen
+    points = pixel * step * 72 / ax.figure.dpi
+    size = 1.7 * (room.max() - 0.5) * points / (flat * len(lines))
+    if size < 4.5:
+        return
+    ridge = np.argwhere(room >= 0.95 * room.max())  # the best places; their middle looks best
+    distance = ((ridge - ridge.mean(axis=0)) ** 2).sum(axis=1)
+    y, x = step * (ridge[distance.argmin()] - 1)  # 1 is the padding
+    look = {"ha": "center", "va": "center", "color": "white", "linespacing": 1.0}
+    written = ax.text(x, y, text, fontsize=min(size, 8), **look)
+    written.set_path_effects([withStroke(linewidth=1.6, foreground=INK)])
 
 
 def _array(values: ArrayLike) -> np.ndarray:

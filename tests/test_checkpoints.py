@@ -9,9 +9,13 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 from collections import OrderedDict
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -21,7 +25,8 @@ from safetensors.torch import load_file, save_file
 import minim2f
 from minim2f.checkpoints import names, pickles, published
 from minim2f.checkpoints.config_json import CLASSES, config_from_json, config_of, config_to_json
-from minim2f.files import FetchError, download
+from minim2f.checkpoints.write import OUTSIDE_OF_THE_MODEL, TOLD_BY_TENSORS
+from minim2f.files import FetchError
 from minim2f.model.config import PRESETS
 from minim2f.model.swin import SIZES as SWINS
 
@@ -549,7 +554,7 @@ def test_a_cut_file_is_refused(files, tmp_path, name, share):
         source = source / file.name
     content = source.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ValueError, match=f"{file.name} is not a whole .* file .*anew"):
+    with pytest.raises(ValueError, match=f"{file.name} is not a whole .* file .*again"):
         minim2f.load(tmp_path if name in ("ours", "huggingface") else file)
 
 
@@ -728,6 +733,33 @@ def test_what_others_cannot_run_is_not_exported(tmp_path, format, changes, said)
     assert not any(tmp_path.iterdir())
 
 
+@dataclass(frozen=True)
+class NewerConfig(minim2f.Config):
+    """Config as it may be one day."""
+
+    new_switch: bool = False
+
+
+@pytest.mark.parametrize("format", ["official", "huggingface"])
+def test_a_new_switch_is_not_exported_in_silence(model, tmp_path, monkeypatch, format):
+    newer = NewerConfig(**asdict(model.config))
+    monkeypatch.setattr(model, "config", newer)
+    minim2f.export(model, tmp_path / "as_before", format)
+    monkeypatch.setattr(model, "config", replace(newer, new_switch=True))
+    with pytest.raises(ValueError, match="cannot run a model with new_switch = True"):
+        minim2f.export(model, tmp_path / "out", format)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_fields_that_an_export_may_have_are_known():
+    known = {field.name for field in fields(minim2f.Config)}
+    switches = {"learned_content", "masked_attention", "scales", "self_attention_first"}
+    for format, told in TOLD_BY_TENSORS.items():
+        assert told | OUTSIDE_OF_THE_MODEL <= known
+        refused = known - told - OUTSIDE_OF_THE_MODEL - {"num_heads"}
+        assert refused == switches | ({"pixel_decoder"} if format == "huggingface" else set())
+
+
 def test_a_failed_export_leaves_the_old_file(files, model, tmp_path, monkeypatch):
     file = minim2f.export(model, tmp_path / "model.pkl")
     before = file.read_bytes()
@@ -758,14 +790,21 @@ def test_the_table_of_published_files():
         assert name.startswith("maskformer2_") and name.endswith(f"_{dataset}_{task}")
         assert all(part in model for part in name.split("_")[1:-3])
         assert len(end.removeprefix("model_final_").removesuffix(".pkl")) == 6
-    assert published.is_published("facebook/mask2former-swin-base-IN21k-ade-semantic")
-    for other in (
-        "tiny",
-        "facebook/detr",
-        "facebook/mask2former-swin-../x",
-        "you/mask2former-swin-tiny",
+
+
+def test_names_of_the_hub_and_mistyped_paths_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for name in ("facebook/mask2former-swin-base-IN21k-ade-semantic", "you/mask2former.v2"):
+        assert published.is_published(name)
+    for path in (
+        *("tiny", "/facebook/x", "facebook/mask2former-swin-../x", "../x", "./x", "you/"),
+        *("out/mine", "nowhere/model.safetensors", "nowhere/a.pkl", "nowhere/a.pth"),
     ):
-        assert not published.is_published(other)
+        assert not published.is_published(path)
+    monkeypatch.setattr(published, "fetch", None)
+    with pytest.raises(FileNotFoundError, match="no model at you.mine"):
+        minim2f.load(Path("you/mine"))  # a Path is no name
 
 
 def test_an_official_name_is_fetched_once(files, model, cache, tmp_path, monkeypatch, capsys):
@@ -789,56 +828,148 @@ def test_a_published_file_with_another_hash_is_refused(cache, tmp_path, monkeypa
     monkeypatch.setitem(published.FILES, "maskformer2_R50_coco_panoptic", "model_final_94dc52.pkl")
     with pytest.raises(FetchError, match="has MD5 .* instead of 94dc52"):
         minim2f.load("maskformer2_R50_coco_panoptic")
-    assert not list(cache.rglob("*.pkl"))
+    assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
-def serve_hub(files, folder, sha256):
-    """A hub in a folder, as far as `published` asks it."""
-    name = "facebook/mask2former-swin-tiny-coco-panoptic"
-    shutil.copytree(files / "huggingface", folder / name / "resolve" / "main")
-    facts = {"rfilename": "model.safetensors", "lfs": {"sha256": sha256, "size": None}}
-    api = folder / "api" / "models" / "facebook"
-    api.mkdir(parents=True)
-    Path(api, "mask2former-swin-tiny-coco-panoptic?blobs=true").write_text(
-        json.dumps({"siblings": [{"rfilename": "config.json"}, facts]})
-    )
-    return name
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_a_hub_name_is_fetched_and_its_hash_checked(
-    files, model, cache, tmp_path, monkeypatch, right
-):
-    content = (files / "huggingface" / "model.safetensors").read_bytes()
-    digest = hashlib.sha256(content).hexdigest() if right else "0" * 64
-    name = serve_hub(files, tmp_path / "hub", digest)
-    monkeypatch.setattr(published, "HUB", str(tmp_path / "hub"))
-    if right:
-        assert same_state(minim2f.load(name).state_dict(), model.state_dict())
-    else:
-        with pytest.raises(FetchError, match="has SHA-256 .* instead of 000"):
-            minim2f.load(name)
-        assert not (cache / name / "model.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    "name", ["maskformer2_R50_coco_panoptic", "facebook/mask2former-swin-tiny-coco-panoptic"]
-)
-def test_offline_the_error_says_what_to_put_where(cache, monkeypatch, name):
-    closed = "http://127.0.0.1:9"  # nobody listens there
+def test_offline_the_error_says_what_to_put_where(cache, monkeypatch):
+    closed, name = "http://127.0.0.1:9", "maskformer2_R50_coco_panoptic"  # nobody listens there
     monkeypatch.setattr(published, "OFFICIAL", closed)
-    monkeypatch.setattr(published, "HUB", closed)
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
     with pytest.raises(FetchError) as error:
         minim2f.load(name)
     for part in (closed, "no connection", "elsewhere, as " + str(cache / name)):
         assert part in str(error.value)
 
 
-def test_a_download_is_continued_on_the_strength_of_an_md5(tmp_path):
-    body = np.random.default_rng(0).bytes(100_000)
-    (tmp_path / "source").write_bytes(body)
-    digits = hashlib.md5(body).hexdigest()[:6]
-    for start in (body[:4000], b"rubbish"):  # continued, or begun anew if that is no beginning
-        (tmp_path / "target.part").write_bytes(start)
-        download(tmp_path / "source", tmp_path / "target", md5=digits, progress=False)
-        assert (tmp_path / "target").read_bytes() == body
+# ---- the Hugging Face hub -------------------------------------------------------------------
+
+
+class Hub:
+    """As much of the Hugging Face hub as its client asks of it.
+
+    Attributes:
+        files: "org/name/file" -> content.
+        hashes: "org/name/file" -> the SHA-256 that the hub states, if that is to be a wrong one.
+        asked: "METHOD path" of every request so far.
+        tokens: what those for files came with.
+    """
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.hashes: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.tokens: set[str | None] = set()
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                hub.answer(self)
+
+            def do_HEAD(self):
+                hub.answer(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked.append(f"{request.command} {request.path}")
+        if "/resolve/" in request.path:
+            self.tokens.add(request.headers["Authorization"])
+        name = re.sub("/resolve/[^/]+/", "/", request.path.lstrip("/"))
+        if name not in self.files:
+            request.send_response(404)
+            request.send_header("X-Error-Code", "RepoNotFound")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        content = self.files[name]
+        digest = self.hashes.get(name, hashlib.sha256(content).hexdigest())
+        request.send_response(200)
+        request.send_header("X-Repo-Commit", "c" * 40)
+        request.send_header("ETag", f'"{digest}"')
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(content)
+
+
+@pytest.fixture
+def hub(files):
+    hub = Hub()
+    for file in (files / "huggingface").iterdir():
+        for name in ("facebook/mask2former-swin-tiny-coco-panoptic", "you/mine", "you/damaged"):
+            hub.files[f"{name}/{file.name}"] = file.read_bytes()
+    hub.hashes["you/damaged/model.safetensors"] = "0" * 64
+    hub.files["you/detr/config.json"] = b'{"model_type": "detr"}'
+    hub.files["you/detr/model.safetensors"] = b"a gigabyte"
+    thread = Thread(target=hub.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield hub
+    hub.http.shutdown()
+    hub.http.server_close()
+    thread.join()
+
+
+LOAD = """
+import json, sys
+import minim2f
+from minim2f.files import FetchError
+
+told = {}
+for name in sys.argv[1:]:
+    try:
+        state = minim2f.load(name).state_dict()
+        told[name] = {n: t.double().sum().item() for n, t in state.items()}
+    except FetchError as error:
+        told[name] = str(error)
+print(json.dumps(told))
+"""
+
+
+def load_elsewhere(folder: Path, *names: str, **variables: str) -> tuple[dict, str]:
+    """Loads by name in a new process, as the hub's client reads its variables once, when imported.
+
+    Returns:
+        {name: sums of its tensors, or the FetchError}, and what was printed before.
+    """
+    variables |= {"HF_HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", LOAD, *names]
+    run = subprocess.run(
+        command, env=os.environ | variables, cwd=folder, capture_output=True, text=True, check=True
+    )
+    *printed, told = run.stdout.splitlines()
+    return json.loads(told), "\n".join(printed)
+
+
+def test_models_of_the_hub_are_loaded_by_name(hub, model, tmp_path):
+    official = "facebook/mask2former-swin-tiny-coco-panoptic"
+    names = (official, "you/mine", "you/damaged", "you/detr", "you/nothing")
+    told, printed = load_elsewhere(tmp_path, *names, HF_ENDPOINT=hub.url, HF_TOKEN="hf_secret")
+    sums = {n: t.double().sum().item() for n, t in model.state_dict().items()}
+    assert told[official] == told["you/mine"] == sums
+    assert "CC BY-NC 4.0" in printed.splitlines()[0] and "CC BY-NC" not in printed.splitlines()[1]
+    assert hub.tokens == {"Bearer hf_secret"}
+    assert "does not have the SHA-256 000" in told["you/damaged"]
+    assert "describes a detr model, not a mask2former" in told["you/detr"]
+    assert not [line for line in hub.asked if "you/detr" in line and "safetensors" in line]
+    assert "no folder you/nothing here" in told["you/nothing"] and "404" in told["you/nothing"]
+
+    hub.asked.clear()  # what is there is not asked for; what was damaged is not there
+    again, printed = load_elsewhere(tmp_path, official, "you/damaged", HF_ENDPOINT=hub.url)
+    assert again[official] == sums and official not in printed
+    assert "does not have the SHA-256 000" in again["you/damaged"]
+    assert not [line for line in hub.asked if official in line]
+
+
+def test_offline_the_hub_s_error_says_what_to_put_where(tmp_path):
+    told, _ = load_elsewhere(tmp_path, "you/mine", HF_HUB_OFFLINE="1", HF_ENDPOINT="http://mirror")
+    for part in (
+        "no folder you/mine here",
+        "connection",
+        "config.json and model.safetensors from http://mirror/you/mine/tree/main",
+        "put them into a folder, and give the path of that folder",
+    ):
+        assert part in told["you/mine"]

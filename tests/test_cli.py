@@ -138,7 +138,7 @@ def test_data_of_one_s_own_fine_tune_the_shipped_model(tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["train", "--data", str(path), "--init", "tiny", "--steps", "2", "-o", str(out)]
     assert main([*arguments, "--batch-size", "2", "--eval", str(path)]) == 0
-    assert "made anew" in capsys.readouterr().out
+    assert "re-initialised" in capsys.readouterr().out
     names = [c["name"] for c in minim2f.load(out).config.categories]
     assert names == [c["name"] for c in sorted(categories, key=lambda c: c["id"])]
     assert main(["eval", str(out), "--data", str(path)]) == 0

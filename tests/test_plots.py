@@ -92,16 +92,14 @@ def seen_by(colors: list, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["all cones", "no red cones", "no green cones", "no blue cones"])
 def test_twelve_colors_differ_for_everybody(kind) -> None:
-    lab = seen_by(plots.palette(12), kind)
+    lab = seen_by([plots.query_color(q) for q in range(12)], kind)
     apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(12, dtype=bool)]
     assert apart.min() > 10  # a difference of 2.3 is just noticeable
 
 
-def test_palette_is_stable_and_never_repeats() -> None:
-    colors = plots.palette(133)
+def test_colors_of_queries_never_repeat() -> None:
+    colors = [plots.query_color(q) for q in range(133)]
     assert len(set(colors)) == 133
-    assert plots.palette(5) == colors[:5]
-    assert [plots.query_color(q) for q in range(100)] == colors[:100]
     assert np.min(colors) >= 0 and np.max(colors) <= 1
 
 
@@ -237,14 +235,11 @@ def test_compare_draws_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
-def test_picture_draws_a_result(task) -> None:
+def test_compare_draws_one_result(task) -> None:
     ids, segments = street()
-
-    class Result:
-        masks = np.stack([ids.numpy() == s["id"] for s in segments])
-
-    Result.ids, Result.segments = ids.numpy(), segments
-    fig = plots.picture(photo(), Result, CATEGORIES, task)
+    masks = np.stack([ids.numpy() == s["id"] for s in segments])
+    drawn = masks if task == "instance" else ids.numpy()
+    fig = plots.compare([{"image": photo(), task: (drawn, segments)}], CATEGORIES, size=5.0)
     assert [ax.get_title() for ax in fig.axes] == ["image", task]
     assert {text.split("\n")[0] for text in texts(fig.axes[1])} >= {"car", "road", "sky"}
 

@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "inference": {"shapes", "data", "model"},
     "checkpoints": {"files", "model", "checkpoints"},
     "metrics": {"shapes", "data", "metrics"},
-    "plots": {"shapes", "files", "data", "metrics"},
+    "colors": set(),
+    "plots": {"shapes", "files", "data", "metrics", "colors"},
     "training_report": {"plots"},
 }
 WINGS = set(MAY_IMPORT)

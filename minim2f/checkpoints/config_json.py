@@ -1,6 +1,6 @@
 """What kind of model a foreign checkpoint holds: a Config from its tensors and its config.json.
 
-Sizes are read off the tensors, which cannot lie about them. A config.json adds what tensors do not
+Sizes are read off the tensors, which are what has to fit. A config.json adds what tensors do not
 show: the names of the classes, and the settings of the training.
 """
 
@@ -13,21 +13,18 @@ from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
+from torchvision.models.resnet import BasicBlock
 
+from ..model.backbone import RESNETS
 from ..model.config import Config
 from ..model.swin import SIZES as SWINS
 
-RESNETS = {  # the kind of block, and how many in each stage
-    "resnet10": ("basic", (1, 1, 1, 1)),
-    "resnet50": ("bottleneck", (3, 4, 6, 3)),
-    "resnet101": ("bottleneck", (3, 4, 23, 3)),
-}
 TEST_SIZES = {150: (512, 2048), 19: (1024, 2048)}  # ADE20K and Cityscapes; COCO's is the default
 CLASSES = json.loads(Path(__file__).with_name("categories.json").read_text("utf-8"))
 
 
 def config_of(state: dict[str, Tensor]) -> Config:
-    """The Config that fits some tensors; for 133 or 80 classes, those of COCO.
+    """The Config that fits some tensors; 133 or 80 classes are taken to be COCO's.
 
     A size whose tensor is missing is that of a published model: to compare all tensors with that
     model then tells which one is missing.
@@ -65,15 +62,19 @@ def config_of(state: dict[str, Tensor]) -> Config:
 
 
 def _backbone(state: dict[str, Tensor]) -> str:
-    found = map(re.compile(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.").match, state)
-    blocks = {(match[1], match[2]) for match in found if match}
-    depths = tuple(count for _, count in sorted(Counter(stage for stage, _ in blocks).items()))
+    """The backbone with as many blocks in each stage, and for Swin as many channels."""
+    blocks = set()
+    for name in state:
+        if match := re.match(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.", name):
+            blocks.add((int(match[1]), int(match[2])))
+    counts = Counter(stage for stage, _ in blocks)
+    depths = tuple(counts[stage] for stage in sorted(counts))
     patches = state.get("backbone.patches.0.weight")
     if patches is None:
-        fits = [name for name, (_, known) in RESNETS.items() if known == depths]
+        fits = [name for name, (_, known) in RESNETS.items() if tuple(known) == depths]
     else:
-        kind = (*patches.shape[:1], depths)
-        fits = [name for name, sizes in SWINS.items() if sizes[:2] == kind]
+        width = patches.shape[0] if patches.dim() else 0
+        fits = [name for name, sizes in SWINS.items() if sizes[:2] == (width, depths)]
     if not fits:
         raise ValueError(
             f"the stages of its backbone have {depths} blocks; that is none of "
@@ -208,12 +209,11 @@ def _backbone_to_json(config: Config) -> dict:
     stages = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     if config.backbone in RESNETS:
         block, depths = RESNETS[config.backbone]
-        width = 64 if block == "basic" else 256
         return stages | {
             "model_type": "resnet",
-            "layer_type": block,
+            "layer_type": "basic" if block is BasicBlock else "bottleneck",
             "depths": depths,
-            "hidden_sizes": [width << i for i in range(4)],
+            "hidden_sizes": [64 * block.expansion * 2**i for i in range(4)],
             **FIXED_BACKBONE["resnet"],
         }
     width, depths, heads, window = SWINS[config.backbone]

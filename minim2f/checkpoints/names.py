@@ -83,22 +83,19 @@ def translate(tensors: Tensors, source: int, target: int) -> Tensors:
     Raises:
         ValueError: thirds that cannot be stacked, all of them named.
     """
-    rest, found, odd = dict(tensors), {}, []
+    rest = dict(tensors)
+    found: Tensors = {}
+    odd: list[str] = []
     for row in _rows(tensors, source):
-        thirds, results = _thirds(row[source]), _thirds(row[target])
-        groups: dict[tuple[str, ...], list[Tensor]] = {}
-        for third in thirds:
-            pattern = re.compile(re.escape(third).replace(r"\#", r"(\d+)") + r"(\.\w+)?")
-            for match in filter(None, map(pattern.fullmatch, list(rest))):
-                groups.setdefault(match.groups(default=""), []).append(rest.pop(match[0]))
-        for (*numbers, leaf), parts in groups.items():
-            if len(thirds) > 1 and not _stackable(parts, len(thirds)):
+        given, wanted = _thirds(row[source]), _thirds(row[target])
+        for (*numbers, leaf), parts in _take(rest, given).items():
+            if len(given) > 1 and not _stackable(parts, len(given)):
                 odd.append(_fill(row[source], numbers) + leaf)
                 continue
-            whole = torch.cat(parts) if len(thirds) > 1 else parts[0]
-            pieces = whole.chunk(len(results)) if len(results) > 1 else [whole]
-            for result, piece in zip(results, pieces):
-                found[_fill(result, numbers) + leaf] = piece
+            stacked = torch.cat(parts) if len(given) > 1 else parts[0]
+            pieces = stacked.chunk(len(wanted)) if len(wanted) > 1 else [stacked]
+            for template, piece in zip(wanted, pieces):
+                found[_fill(template, numbers) + leaf] = piece
     if odd:
         raise ValueError("these should be there three times, in one shape: " + ", ".join(odd))
     return found | rest
@@ -113,8 +110,25 @@ def _rows(tensors: Tensors, source: int) -> list[list[str]]:
 
 def _thirds(template: str) -> list[str]:
     """A template with {q|k|v} as three names, any other as one."""
-    head, *choice = re.split(r"[{}]", template)
-    return [head + option + choice[1] for option in choice[0].split("|")] if choice else [head]
+    if "{" not in template:
+        return [template]
+    head, options, tail = re.split(r"[{}]", template)
+    return [head + option + tail for option in options.split("|")]
+
+
+def _take(rest: Tensors, templates: list[str]) -> dict[tuple[str, ...], list[Tensor]]:
+    """Moves the tensors that fit a row out of `rest`.
+
+    Returns:
+        {(the numbers in their names ..., last part with its dot): one tensor for each template}.
+    """
+    taken: dict[tuple[str, ...], list[Tensor]] = {}
+    for template in templates:
+        pattern = re.compile(re.escape(template).replace(r"\#", r"(\d+)") + r"(\.\w+)?")
+        for name in list(rest):
+            if match := pattern.fullmatch(name):
+                taken.setdefault(match.groups(default=""), []).append(rest.pop(name))
+    return taken
 
 
 def _stackable(parts: list[Tensor], count: int) -> bool:

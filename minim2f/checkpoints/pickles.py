@@ -2,7 +2,7 @@
 
 A pickle is a small program: it may call any function that it can name. Reading it safely means to
 let it name only the few that rebuild an array of numbers, and to stop at any other. Even those few
-are ours and not numpy's, so that no crooked argument reaches numpy's inside.
+are ours and not numpy's, so that no malicious argument reaches numpy's internals.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _refusal(path: Path, called: str) -> str:
 
 def _damage(path: Path, error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return f"{path} is not a whole {path.suffix} file ({reason}); fetch it anew"
+    return f"{path} is not a whole {path.suffix} file ({reason}); fetch it again"
 
 
 def _weights(content: object, path: Path) -> dict[str, Tensor]:

@@ -35,14 +35,14 @@ def load(
             - a file or folder that `save` wrote;
             - a Hugging Face folder, with config.json and model.safetensors;
             - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed;
-            - the name of a published one, fetched when it is first asked for: see
-              `minim2f.checkpoints.published.fetch`;
+            - the name of a published one, of the authors' or of the Hugging Face hub, fetched when
+              it is first asked for: see `minim2f.checkpoints.published.fetch`;
             - the name of a model that comes with the package: "tiny", trained on the scenes.
-        num_classes: if it differs from the file's, the class head is made anew, for this many.
-        num_queries: if it differs from the file's, the queries are made anew, this many.
-            Both start at random, from torch's global seed, and want training.
-        categories: the classes to have. If their names are not the file's, the class head is made
-            anew, as for another `num_classes`.
+        num_classes: if it differs from the file's, the class head is re-initialised, for this many.
+        num_queries: if it differs from the file's, the queries are re-initialised, this many.
+            Both start at random, from torch's global seed: train before use.
+        categories: the classes to have. If their names are not the file's, the class head is
+            re-initialised, as for another `num_classes`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -55,11 +55,7 @@ def load(
         config, state = _official(file)
     else:
         config, state = _safetensors(file)
-    wanted = {"num_classes": len(categories) or num_classes, "num_queries": num_queries}
-    changes = {k: v for k, v in wanted.items() if v not in (None, getattr(config, k))}
-    wanted, known = ([c["name"] for c in kinds] for kinds in (categories, config.categories))
-    if wanted and known and wanted != known:
-        changes["num_classes"] = len(categories)
+    changes = _changes(config, num_classes, num_queries, categories)
     if changes:
         model = _with_new_heads(config, state, changes)
     else:
@@ -70,25 +66,53 @@ def load(
     return model.eval()
 
 
+def _changes(
+    config: Config,
+    num_classes: int | None,
+    num_queries: int | None,
+    categories: Sequence[dict],
+) -> dict[str, int]:
+    """The fields of a file's Config that its heads cannot keep, with their new values."""
+    changes = {}
+    if categories:
+        num_classes = len(categories)
+    if num_classes is not None and num_classes != config.num_classes:
+        changes["num_classes"] = num_classes
+    if num_queries is not None and num_queries != config.num_queries:
+        changes["num_queries"] = num_queries
+    if categories and config.categories:
+        wanted = [category["name"] for category in categories]
+        known = [category["name"] for category in config.categories]
+        if wanted != known:  # as many classes, but others
+            changes["num_classes"] = len(categories)
+    return changes
+
+
 def _find(path: str | Path) -> Path:
-    """The file that a path or a name stands for."""
+    """The file that a path or a name stands for, fetched if need be."""
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.safetensors"))}
     if path in shipped:
         return shipped[path]  # a folder called tiny is reached as ./tiny
     file = Path(path)
     if file.is_dir():
-        for name in ("model.safetensors", "model.safetensors.index.json"):
-            if (file / name).exists():
-                return file / name
-        raise FileNotFoundError(f"there is no model at {path}: the folder has no model.safetensors")
+        return _in_folder(file)
     if file.exists():
         return file
-    if published.is_published(str(path)):
-        return _find(published.fetch(str(path)))
+    if isinstance(path, str) and published.is_published(path):
+        fetched = published.fetch(path)
+        return _in_folder(fetched) if fetched.is_dir() else fetched
     raise FileNotFoundError(
         f"there is no model at {path} (shipped with the package: {', '.join(shipped)}; published: "
-        f"{next(iter(published.FILES))} and others, facebook/mask2former-swin-...)"
+        f"{next(iter(published.FILES))} and others, or a name of the Hugging Face hub as "
+        "facebook/mask2former-swin-tiny-coco-panoptic)"
     )
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"there is no model at {folder}: the folder has no model.safetensors")
 
 
 def _official(file: Path) -> tuple[Config, Tensors]:
@@ -126,7 +150,7 @@ def _read(file: Path) -> tuple[dict[str, str], Tensors]:
             return archive.metadata() or {}, {n: archive.get_tensor(n) for n in archive.keys()}
     except SafetensorError as error:
         raise ValueError(
-            f"{file} is not a whole safetensors file ({error}); fetch or save it anew"
+            f"{file} is not a whole safetensors file ({error}); fetch or save it again"
         ) from error
 
 
@@ -190,7 +214,7 @@ def _with_new_heads(config: Config, state: Tensors, changes: dict[str, int]) -> 
     categories = () if "num_classes" in changes else config.categories
     model = Mask2Former(dataclasses.replace(config, categories=categories, **changes))
     told = [f"{name} = {new} (the file: {getattr(config, name)})" for name, new in changes.items()]
-    print(f"{', '.join(told)}: made anew, at random, and wants training; all else is the file's")
+    print(f"{', '.join(told)}: re-initialised, train before use; all other weights are the file's")
     fresh = tuple(heads[name] for name in changes)
     kept = {name: tensor for name, tensor in state.items() if not name.startswith(fresh)}
     model.load_state_dict(model.state_dict() | kept)

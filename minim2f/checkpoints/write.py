@@ -19,6 +19,19 @@ from .config_json import config_to_json
 
 Tensors = dict[str, Tensor]
 
+# Fields of Config that may have any value in an exported model. All others must have their default:
+# a new field is refused until somebody enters it here, and sees to it that the other programs know.
+SIZES = {"backbone", "channels", "ffn_channels", "num_classes", "num_layers", "num_queries"}
+TOLD_BY_TENSORS = {
+    "official": SIZES | {"frozen_norm", "pixel_decoder"},
+    "huggingface": SIZES | {"frozen_norm"},  # it has no FPN
+}
+OUTSIDE_OF_THE_MODEL = {
+    *("categories", "short_side", "long_side"),  # pictures and names, not tensors
+    *("class_weight", "mask_weight", "dice_weight", "eos_coef", "num_points"),  # the loss
+    *("deep_supervision", "drop_path", "dropout"),  # how it was trained
+}
+
 
 def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
     """Writes a model to a file, whole or not at all.
@@ -71,15 +84,15 @@ def export(model: Mask2Former, path: str | Path, format: str = "official") -> Pa
 
 
 def _must_run_elsewhere(config: Config, format: str) -> None:
-    """The other programs know the published models, and not the switches of the ablations."""
-    default = Config()
-    names = ["learned_content", "masked_attention", "num_heads", "scales", "self_attention_first"]
-    if format == "huggingface":
-        names.append("pixel_decoder")
-    odd = [name for name in names if getattr(config, name) != getattr(default, name)]
+    """Refuses what the other programs do not have: switches of the ablations, and any new one."""
+    free = TOLD_BY_TENSORS[format] | OUTSIDE_OF_THE_MODEL
+    odd = [
+        f"{field.name} = {getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if field.name not in free and getattr(config, field.name) != field.default
+    ]
     if odd:
-        told = ", ".join(f"{name} = {getattr(config, name)}" for name in odd)
-        raise ValueError(f"the {format} code cannot run a model with {told}")
+        raise ValueError(f"the {format} code cannot run a model with {', '.join(odd)}")
 
 
 def _copies(tensors: Tensors, dtype: torch.dtype | None) -> Tensors:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from ..files import FetchError, cache_folder, download, has_sha256
+from ..files import FetchError, cache_folder, download, write
 
 _CHECKOUT = Path(__file__).resolve().parents[2] / "data" / "coco_mini.json"
 _IN_WHEEL = Path(__file__).with_name("coco_mini.json")
@@ -57,23 +57,21 @@ def fetch_coco_mini(
         FetchError: a file could not be had, is not the right one, or could not be written.
     """
     folder = coco_mini_folder() if folder is None else Path(folder)
-    mirror = mirror and str(mirror).rstrip("/")
     manifest = json.loads((_CHECKOUT if _CHECKOUT.is_file() else _IN_WHEEL).read_text("utf-8"))
     parts = [manifest["instances"]] if instances else []
     parts.append(manifest["panoptic"])
     files = [file for part in parts for file in _files(part)]
     try:
         for file in tqdm(files, desc="coco-mini", unit="file", disable=not progress):
-            urls = [f"{mirror}/{file['file_name']}"] if mirror else file["urls"]
-            target = folder / file["file_name"]
-            download(urls, target, file["sha256"], file["bytes"], progress=False)
+            name = file["file_name"]
+            download(_sources(name, file["urls"], mirror), folder / name, file["sha256"])
         for part in parts:  # panoptic.json comes last: it says that all the rest is there
-            facts = part["annotations"]
-            if not has_sha256(folder / facts["file_name"], facts["sha256"]):
-                _fetch_annotations(part, folder, mirror)
-    except FetchError as error:
-        hint = "Without a network, take the files from a copy: minim2f data fetch --mirror DIR"
-        raise FetchError(f"{error}\n{hint}") from error
+            _fetch_annotations(part, folder, mirror)
+    except (FetchError, OSError) as error:
+        raise FetchError(
+            f"{error}\nFiles that have arrived are not fetched again. Without a network, take all "
+            "of them from a copy: minim2f data fetch --mirror DIR"
+        ) from error
     if progress:
         licences = ", ".join(licence["name"] for licence in manifest["licenses"])
         print(f"coco-mini is in {folder}; licences: {licences} (each image's in panoptic.json)")
@@ -88,36 +86,40 @@ def _files(part: dict) -> Iterator[dict]:
                 yield image["panoptic"]
 
 
-def _fetch_annotations(part: dict, folder: Path, mirror: str | None) -> None:
+def _sources(name: str, urls: list[str], mirror: str | os.PathLike | None) -> list[str]:
+    """Where a file is to be had: from the mirror alone if there is one."""
+    return [f"{str(mirror).rstrip('/')}/{name}"] if mirror else urls
+
+
+def _fetch_annotations(part: dict, folder: Path, mirror: str | os.PathLike | None) -> None:
     """Fetches the sources' annotations, and writes what they say of our images.
 
     The hash is that of what is written, so a mirror's small file and the sources' larger ones do
     equally well.
     """
-    facts = part["annotations"]
-    target = folder / facts["file_name"]
+    name, sha256 = part["annotations"]["file_name"], part["annotations"]["sha256"]
+    target = folder / name
+    if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
+        return
     read = []
     for source in part["sources"]:
-        urls = [f"{mirror}/{facts['file_name']}"] if mirror else source["annotations"]
+        urls = _sources(name, source["annotations"], mirror)
         read += [(_fetch_json(url), source["images"]) for url in urls]
     try:
         text = reduce_annotations(read)
     except (LookupError, TypeError) as error:
         raise FetchError(f"{urls[-1]} is not COCO JSON ({error!r}); another file?") from error
-    if hashlib.sha256(text).hexdigest() != facts["sha256"]:
+    if hashlib.sha256(text).hexdigest() != sha256:
         raise FetchError(
             f"{' and '.join(urls)}: not the annotations that data/coco_mini.json expects; "
             "damaged, or another version"
         )
-    with TemporaryDirectory() as scratch:
-        reduced = Path(scratch, target.name)
-        reduced.write_bytes(text)
-        download(reduced, target, facts["sha256"], progress=False)
+    write(target, text)
 
 
 def _fetch_json(url: str) -> dict:
     with TemporaryDirectory() as scratch:
-        file = download(url, Path(scratch, Path(url).name), progress=False)
+        file = download([url], Path(scratch, "annotations.json"))
         try:
             return json.loads(file.read_bytes())
         except ValueError as error:

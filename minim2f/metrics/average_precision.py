@@ -23,19 +23,19 @@ class AveragePrecision:
     """COCO's mask AP, computed by COCO's own pycocotools.
 
     The detections of a category, from all pictures, are sorted by score. From the best on, each
-    takes the free true instance of its picture that it overlaps most, if their IoU reaches the
-    threshold; what finds none is a false positive. After each detection,
+    is matched with the unmatched true instance of its picture that it overlaps most, if their IoU
+    reaches the threshold; one without a match is a false positive. After each detection,
 
         precision = right so far / detections so far,    recall = right so far / true instances
 
-    and AP is the precision averaged over the recalls 0, 0.01 ... 1; at a recall counts the best
-    precision that there is from it on. COCO's AP is the mean over the IoU thresholds 0.5, 0.55 ...
-    0.95 and the categories.
+    and AP is the mean of the precisions at the recalls 0, 0.01 ... 1, where the precision at a
+    recall is the best one at this or any higher recall. COCO's AP is the mean over the IoU
+    thresholds 0.5, 0.55 ... 0.95 and the categories.
 
-    Unlike segments in PQ, masks may overlap, and a wrong detection lowers only what comes after
-    it: with the lowest score of all it costs nothing. A crowd is never missed, and detections that
-    lie in one are neither right nor wrong. Stuff has no instances, so its segments are left out on
-    both sides.
+    Unlike segments in PQ, masks may overlap, and a wrong detection lowers only the precisions after
+    it: with the lowest score of all it costs nothing. A crowd never counts as missed, and
+    detections that lie in one are neither right nor wrong. Stuff has no instances, so its segments
+    are left out on both sides.
 
     Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and COCO's detection
     evaluation (IoU type "segm").
@@ -121,7 +121,7 @@ class AveragePrecision:
             {"ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "per_class": {category id:
             AP}}, fractions in [0, 1]; 50 and 75 are IoU thresholds in percent, small is an area up
             to 32**2 pixels and large one from 96**2 on. Means are over the things that occur in
-            the truth; where nothing occurs, pycocotools says -1 and we 0.0.
+            the truth; where nothing occurs, it is 0.0 (pycocotools gives -1).
         """
         from pycocotools.cocoeval import COCOeval
 

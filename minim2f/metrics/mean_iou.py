@@ -10,7 +10,7 @@ from .overlap import overlaps
 
 
 class MeanIoU:
-    """Mean intersection over union of the classes: every pixel has a class, nobody an instance.
+    """Mean intersection over union of the classes; which instance a pixel is of does not matter.
 
         IoU of a class = pixels of the class in both maps / pixels of the class in either map
 

@@ -1,4 +1,4 @@
-"""How many pixels each true segment shares with each predicted one: what PQ and mIoU stand on."""
+"""How many pixels each true segment shares with each predicted one: the basis of PQ and mIoU."""
 
 from __future__ import annotations
 

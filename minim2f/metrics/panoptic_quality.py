@@ -15,7 +15,8 @@ class PanopticQuality:
     """Panoptic quality, PQ = SQ x RQ, as COCO defines it.
 
     A predicted and a true segment of one category *match* if their IoU is above 1/2. A pixel
-    belongs to one segment only, so no segment can have two such partners: nothing to search for.
+    belongs to one segment only, so no segment can have two such partners, and there is nothing to
+    assign.
 
         PQ = sum of the matches' IoU / (TP + FP/2 + FN/2)
            = sum of the matches' IoU / TP    x    TP / (TP + FP/2 + FN/2)
@@ -24,9 +25,9 @@ class PanopticQuality:
     SQ asks "how well do the segments found fit?" (the mean IoU of the matches),
     RQ asks "were the right ones found?" (the F1 score of finding segments).
 
-    Nobody is blamed for what nobody labelled: void pixels do not enlarge a union, crowds neither
-    match nor count as missed, and a prediction of which more than half lies in void, or in crowds
-    of its own category, is no false positive.
+    What was not labelled is not counted: void pixels do not enlarge a union, crowds neither match
+    nor count as missed, and a prediction of which more than half lies in void, or in crowds of its
+    own category, is no false positive.
 
     Source: Kirillov et al. 2019, "Panoptic Segmentation", section 4, and COCO's panoptic
     evaluation. One corner differs: of several crowds of one category in a picture, COCO's tool
