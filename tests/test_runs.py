@@ -403,8 +403,9 @@ def in_two(rank: int, port: int, folder: Path) -> None:
         found = gradients([squares()[rank * 2 : rank * 2 + 2]])
         in_parts = gradients([squares()[rank * 2 + i : rank * 2 + i + 1] for i in (0, 1)])
         scores = evaluate(small_model(), squares(5))
-        torch.save({"gradients": found, "in parts": in_parts, "pq": scores["All"], "ap": scores["ap"]["ap"],
-                    "wins": scores["wins"]}, folder / f"{rank}.pt")  # fmt: skip
+        told = {"pq": scores["All"], "ap": scores["ap"]["ap"], "wins": scores["wins"]}
+        told |= {"gradients": found, "in parts": in_parts}
+        torch.save(told, folder / f"{rank}.pt")
 
 
 @posix
