@@ -404,7 +404,8 @@ def in_two(rank: int, port: int, folder: Path) -> None:
         in_parts = gradients([squares()[rank * 2 + i : rank * 2 + i + 1] for i in (0, 1)])
         scores = evaluate(small_model(), squares(5))
         told = {"pq": scores["All"], "ap": scores["ap"]["ap"], "wins": scores["wins"]}
-        torch.save({"gradients": found, "in parts": in_parts} | told, folder / f"{rank}.pt")
+        told |= {"gradients": found, "in parts": in_parts}
+        torch.save(told, folder / f"{rank}.pt")
 
 
 @posix

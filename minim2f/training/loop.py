@@ -12,7 +12,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
 from ..model.mask2former import Mask2Former
@@ -21,7 +20,7 @@ from .batches import Part, parts_of, refuse_mismatch, stream
 from .find_nan import explain, require_finite
 from .losses import Criterion, divisors
 from .matching import NotFinite
-from .progress import evaluate_and_draw, show_step
+from .progress import evaluate_and_draw, show_step, step_bar
 from .recipe import TrainConfig, make_optimizer
 from .run_folder import Run, Stopped, asked_to_stop
 
@@ -111,11 +110,8 @@ def train(
     first = run.begin(model, state.optimizer, state.scaler, resume, note)
     history: deque = deque(maxlen=REMEMBERED)
     batches = stream(dataset, recipe, model.config, first)
-    quiet = not progress or distributed.rank() > 0
     with asked_to_stop(listen=folder is not None) as asked:
-        bar = tqdm(
-            range(first, recipe.steps), "training", recipe.steps, initial=first, disable=quiet
-        )
+        bar = step_bar(first, recipe.steps, progress)
         for number in bar:
             began, done = time.perf_counter(), number + 1
             batch = [next(batches) for _ in range(recipe.accumulate)]
@@ -124,7 +120,7 @@ def train(
             show_step(bar, number, values, model.config, details)
             run.write("train", done, **values, seconds=time.perf_counter() - began)
             if unseen and _is_due(done, recipe.evaluate_every, recipe.steps):
-                evaluate_and_draw(model, unseen, done, run, quiet)
+                evaluate_and_draw(model, unseen, done, run, quiet=bar.disable)
             if stop or _is_due(done, recipe.save_every, recipe.steps):
                 run.save(done, model, state.optimizer, state.scaler)
             if after_step:

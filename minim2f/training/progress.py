@@ -7,6 +7,7 @@ from tqdm import tqdm
 from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from . import distributed
 from .evaluation import comparison, evaluate, summary
 from .losses import expected_loss
 from .run_folder import Run
@@ -15,13 +16,25 @@ SHOWN = ("loss", "loss_ce", "loss_mask", "loss_dice")  # beside the bar
 DRAWN = 4  # pictures at each evaluation
 
 
+def step_bar(first: int, steps: int, show: bool = True) -> tqdm:
+    """A bar over the numbers of the steps that are left.
+
+    Args:
+        first: number of the next step.
+        steps: of the whole run.
+        show: False keeps the bar hidden; of several processes only the first shows it.
+    """
+    hidden = not show or distributed.rank() > 0
+    return tqdm(range(first, steps), "training", steps, initial=first, disable=hidden)
+
+
 def show_step(
     bar: tqdm, number: int, values: dict[str, float], config: Config, details: bool
 ) -> None:
     """Shows the losses of a step beside the bar, and after the first step what to expect.
 
     Args:
-        bar: of the run; says nothing if it is disabled.
+        bar: what `step_bar` returned.
         number: of the step; 0 is the first.
         values: what the step returned.
         config: of the model.
