@@ -1,4 +1,4 @@
-"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough | bench."""
+"""The command line: demo, data, train, plot, eval, predict, walkthrough, bench and book."""
 
 from __future__ import annotations
 
@@ -117,6 +117,13 @@ def run_bench(args: argparse.Namespace) -> None:
     print(f"wrote this and more into {args.out}")
 
 
+def run_book(args: argparse.Namespace) -> None:
+    """Builds the notebooks, and what else a chapter needs: see minim2f book build --help."""
+    from .book.command import main as book  # only who asks for it needs Jupyter
+
+    book(args.arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="minim2f", description="Mask2Former, small and exact.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -163,6 +170,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--rounds", type=int, default=3, help="pairs in each of three processes")
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
+
+    sub = command(run_book, "book")
+    sub.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="action ...",
+        help="build, audit, student, lecture, html, experiment, new or pictures",
+    )
     return parser
 
 
