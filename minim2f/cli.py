@@ -136,9 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(run_demo, "demo")
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png")
     sub.add_argument("--steps", type=int, default=TINY.steps, help="training steps on scenes")
-    about = "Fetches, writes or checks pictures with their truth."
-    data = commands.add_parser("data", help=about, description=about)
-    _data_actions(command, data.add_subparsers(required=True, metavar="action"))
+    _data_actions(command, commands)
     add_arguments(command(run_train, "train"))
 
     sub = command(run_plot, "plot")
@@ -171,17 +169,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
 
-    sub = command(run_book, "book")
-    sub.add_argument(
-        "arguments",
-        nargs=argparse.REMAINDER,
-        metavar="action ...",
-        help="build, audit, student, lecture, html, experiment, new or pictures",
-    )
+    _book_actions(command(run_book, "book"))
     return parser
 
 
-def _data_actions(command: Callable, actions: argparse._SubParsersAction) -> None:
+def _book_actions(book: argparse.ArgumentParser) -> None:
+    names = "build, audit, student, lecture, html, experiment, new or pictures"
+    book.add_argument("arguments", nargs=argparse.REMAINDER, metavar="action ...", help=names)
+
+
+def _data_actions(command: Callable, commands: argparse._SubParsersAction) -> None:
+    about = "Fetches, writes or checks pictures with their truth."
+    data = commands.add_parser("data", help=about, description=about)
+    actions = data.add_subparsers(required=True, metavar="action")
     sub = command(run_fetch, "fetch", actions)
     sub.add_argument("--folder", type=Path, help="where the files go")
     sub.add_argument("--mirror", help="folder or URL to take the files from")

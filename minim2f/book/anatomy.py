@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jupytext
 
 from minim2f.book.chapter import headings
+from minim2f.book.new import TEMPLATE
 
-TEMPLATE = Path(__file__).parent / "template"
 _CELLS = jupytext.reads((TEMPLATE / "chapter.py.txt").read_text("utf-8"), fmt="py:percent").cells
 
 # The first cell of every chapter: title and promise, times, and where the matter is to be found.

@@ -9,13 +9,12 @@ from nbconvert import HTMLExporter
 from minim2f import files
 from minim2f.book.chapter import Chapter
 from minim2f.book.links import moved
-
-TEMPLATES = Path(__file__).parent / "template"
+from minim2f.book.new import TEMPLATE
 
 
 def write_html(chapters: list[Chapter], out: Path) -> None:
     """Writes chapters as web pages into a folder; what is folded is open there."""
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="alt_text")
+    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATE)], template_name="alt_text")
     for chapter in chapters:
         notebook = moved(chapter.built, chapter.notebook.parent, out, along=set())
         page, _ = exporter.from_notebook_node(
