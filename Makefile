@@ -11,7 +11,7 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data bench notebooks student lecture clean
+.PHONY: help demo test lab data bench chapter notebooks student lecture html clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,14 +31,20 @@ data: .venv/stamp ## fetch coco-mini, the small set of real pictures (MIRROR=fol
 bench: .venv/stamp ## time and memory beside Hugging Face Transformers, half an hour
 	$(RUN) -m minim2f bench
 
-notebooks: .venv/stamp ## build every .ipynb from its .py, with outputs
-	$(RUN) -m minim2f.book.build
+chapter: .venv/stamp ## lay a new chapter, to be filled: N=04 (TITLE="..." if the README has none)
+	$(RUN) -m minim2f book new $(N) $(if $(TITLE),--title "$(TITLE)")
+
+notebooks: .venv/stamp ## build every .ipynb from its .py, with outputs and solutions
+	$(RUN) -m minim2f book build
 
 student: .venv/stamp ## the chapters without solutions: out/student
-	$(RUN) -m minim2f.book.build --student out/student
+	$(RUN) -m minim2f book student
 
 lecture: .venv/stamp ## only the cells to show in class: out/lecture
-	$(RUN) -m minim2f.book.build --lecture out/lecture
+	$(RUN) -m minim2f book lecture
+
+html: .venv/stamp ## the chapters as web pages: out/html
+	$(RUN) -m minim2f book html
 
 clean: ## back to a fresh clone; fetched pictures stay
 	rm -rf .venv out .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The command line: minim2f demo | data | train | plot | eval | predict | walkthrough | bench.
+"""The command line: demo, data, train, plot, eval, predict, walkthrough, bench and book.
 
 Each command imports what only it needs, so that `minim2f --help` does not wait for matplotlib.
 """
@@ -127,6 +127,13 @@ def run_bench(args: argparse.Namespace) -> None:
     print(f"wrote this and more into {args.out}")
 
 
+def run_book(args: argparse.Namespace) -> None:
+    """Builds the notebooks, and what else a chapter needs: see minim2f book build --help."""
+    from .book.command import main as book  # only who asks for it needs Jupyter
+
+    book(args.arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="minim2f", description="Mask2Former, small and exact.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -139,9 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(run_demo, "demo")
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png")
     sub.add_argument("--steps", type=int, default=TINY.steps, help="training steps on scenes")
-    about = "Fetches, writes or checks pictures with their truth."
-    data = commands.add_parser("data", help=about, description=about)
-    _data_actions(command, data.add_subparsers(required=True, metavar="action"))
+    _data_actions(command, commands)
     add_arguments(command(run_train, "train"))
 
     sub = command(run_plot, "plot")
@@ -173,10 +178,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--rounds", type=int, default=3, help="pairs in each of three processes")
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
+
+    _book_actions(command(run_book, "book"))
     return parser
 
 
-def _data_actions(command: Callable, actions: argparse._SubParsersAction) -> None:
+def _book_actions(book: argparse.ArgumentParser) -> None:
+    names = "build, audit, student, lecture, html, experiment, new or pictures"
+    book.add_argument("arguments", nargs=argparse.REMAINDER, metavar="action ...", help=names)
+
+
+def _data_actions(command: Callable, commands: argparse._SubParsersAction) -> None:
+    about = "Fetches, writes or checks pictures with their truth."
+    data = commands.add_parser("data", help=about, description=about)
+    actions = data.add_subparsers(required=True, metavar="action")
     sub = command(run_fetch, "fetch", actions)
     sub.add_argument("--folder", type=Path, help="where the files go")
     sub.add_argument("--mirror", help="folder or URL to take the files from")

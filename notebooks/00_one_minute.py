@@ -25,7 +25,8 @@ import torch
 
 import minim2f
 from minim2f import shapes
-from minim2f.book import check, figure, library_table, same, setup, shape_table, strip, table
+from minim2f.book import exercise, same, setup, show, where_we_are
+from minim2f.book import library_table, shape_table, table
 
 setup(seed=0)
 
@@ -33,8 +34,8 @@ setup(seed=0)
 # This is the map of the whole book. Every chapter begins with it and lights its own stage. Today you ride through from
 # left to right as a passenger, and start to work at **inference**: reading what the network says.
 
-# %%
-strip("inference")
+# %% tags=["hide-input"]
+where_we_are("inference")
 
 # %% [markdown] tags=["demo"]
 # ### The minute
@@ -51,11 +52,11 @@ scene = scenes[96]
 tasks = ("semantic", "instance", "panoptic")
 results = {task: minim2f.segment(model, scene.image, task, score_threshold=0.8) for task in tasks}
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 row = {"image": scene.image}
 for task, result in results.items():
     row[task] = (result.masks if task == "instance" else result.ids, result.segments)
-figure(
+show(
     plots.compare([row], scenes.categories, size=1.6),
     "A drawn beach with two touching cars, a ball and a lighthouse, and three maps of it. Semantic: both "
     "cars are one patch. Instance: two cars and a ball, nothing else. Panoptic: all of these, and sky, "
@@ -144,13 +145,15 @@ same(p.amax(1) * m[:, 1, 1], torch.tensor([0.72, 0.36, 0.08]))
 # it has the colour of its class, and the second query of a class a darker one.
 
 # %%
-from matplotlib.colors import to_rgba
-
 by_hand = {
     "semantic": [["car"] * 4] * 3 + [["road"] * 4],
     "instance": [["0", "0", "1", "1"], ["0", "0+1", "1", "1"], ["0", "0", "1", "1"], [""] * 4],
     "panoptic": [["0", "0", "1", "1"]] * 3 + [["2"] * 4],
 }
+
+# %% tags=["hide-input"]
+from matplotlib.colors import to_rgba
+
 ink = {"0": "#e58673", "1": "#9d6a60", "0+1": "#c17869", "2": "#cfcfd6", "": "white"}
 ink |= {"car": ink["0"], "road": ink["2"]}
 
@@ -164,7 +167,7 @@ def draw_cells(ax, words, cells, title):
     ax.axis("off")
 
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 3, figsize=(6, 4.3))
 for q, name in enumerate(["car 0.8", "car 0.6", "road 0.8"]):
     words = [[f"{v:.1f}" for v in line] for line in m[q]]
@@ -173,7 +176,7 @@ for q, name in enumerate(["car 0.8", "car 0.6", "road 0.8"]):
 for ax, (title, words) in zip(axes[1], by_hand.items()):
     draw_cells(ax, words, [[to_rgba(ink[word]) for word in line] for line in words], title)
 fig.tight_layout()
-figure(
+show(
     fig,
     "Upper row: the masks of three queries on 4 by 4 pixels, with their probabilities. Lower row: the "
     "semantic map (car, road), the instance map (query 0, query 1, one pixel both), the panoptic map.",
@@ -310,6 +313,8 @@ same(instances(class_logits, mask_logits), theirs)
 
 # %%
 rows = minim2f.walkthrough(model, images)
+
+# %% tags=["hide-input"]
 shape_table(rows, meanings={
     "images": "a colour, in standard deviations from the mean",
     "res2": "an early feature: an edge, a colour",
@@ -344,14 +349,14 @@ for q in owners:
     before = sum(query_names[q] == query_names[other] for other in owners if other < q)
     colours[q] = tuple(0.6**before * v / 255 for v in scenes.categories[labels[q]]["color"])
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 blank = torch.full_like(scene.image, 255)
 fig, axes = plt.subplots(2, 8, figsize=(8.2, 3))
 for q, ax in enumerate(axes.flat):
     title = f"{q}: {query_names[q]}\n{scores[q]:.2f}"
     plots.draw_mask(ax, blank, mask_logits[q].sigmoid(), colours[q], title)
 fig.tight_layout(pad=0.4)
-figure(
+show(
     fig,
     "The masks of all sixteen queries, one a panel, titled with its best class and probability: sky, sea, "
     "sand, road, cars, a ball. About half say no object; their masks are stray blobs.",
@@ -371,6 +376,7 @@ def switch_off(class_logits, queries):
     return changed
 
 
+# %% tags=["demo", "hide-input"]
 def paint(ax, ids, names, colours, title):
     """A map of numbers, -1 for void, in the colours of queries."""
     looks = enumerate(zip(names, colours))
@@ -379,7 +385,7 @@ def paint(ax, ids, names, colours, title):
     plots.draw_segments(ax, blank, ids + 1, segments, kinds, title)
 
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 class_colours = [[v / 255 for v in c["color"]] for c in scenes.categories]
 stuff_last = sorted(owners, key=lambda q: not scenes.categories[labels[q]]["isthing"])
 fig, axes = plt.subplots(2, 6, figsize=(6.4, 2.8))
@@ -390,7 +396,7 @@ for column, off in zip(axes.T, [[], *([q] for q in stuff_last)]):
     votes = semantic(changed, mask_logits)
     paint(column[1], votes.argmax(0), class_names, class_colours, "")
 fig.tight_layout(pad=0.3)
-figure(
+show(
     fig,
     "Panoptic maps above and semantic maps below: first with all queries, then each without one of five "
     "sure queries. Above, the segment of that query turns to void; below, other classes fill the place.",
@@ -467,18 +473,20 @@ table(["switched off", *pq], zip(steps, *cell.values()))
 counts = [len(sample.segments) for group in groups for sample in group]
 print(f"segments a scene: {sum(counts) / len(counts):.1f} on average, {max(counts)} at most")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(5.5, 2.7))
 plots.draw_curves(ax, {n: (steps, v.mean(1)) for n, v in pq.items()}, "queries switched off", "PQ")
 for k, values in enumerate(pq.values()):
     low, high = values.mean(1) - values.std(1), values.mean(1) + values.std(1)
     ax.fill_between(steps, low, high, color=plots.query_color(k), alpha=0.2, linewidth=0)
-figure(
+show(
     fig,
     "PQ against the number of queries switched off, with bands for the spread. Least sure first stays flat "
     "for six queries and then falls; at random falls steadily; surest first falls fastest.",
     caption="Flat means that nobody misses these queries. It would look wrong if the upper curve fell at once.",
 )
+
+# %%
 assert pq["least sure first"][3].mean() > 0.97 * pq["least sure first"][0].mean()
 assert pq["surest first"][3].mean() < 0.6 * pq["surest first"][0].mean()
 
@@ -501,7 +509,7 @@ print(f"the two semantic maps agree on {agree:.0%} of the pixels")
 # %% [markdown]
 # Almost the same map. A picture that looks right proves little. The table of probabilities shows the fault at a glance:
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.1), sharey=True)
 for ax, x, axis in zip(axes, (right, wrong), ("classes", "queries")):
     ax.imshow(x, vmin=0, vmax=1, aspect="auto")
@@ -509,7 +517,7 @@ for ax, x, axis in zip(axes, (right, wrong), ("classes", "queries")):
     ax.set_yticks(range(16))
     ax.set(title=f"softmax over the {axis}", ylabel="query" if x is right else "")
 fig.tight_layout()
-figure(
+show(
     fig,
     "Two tables of probabilities, sixteen queries by fourteen columns. Left: one bright cell in each row, "
     "and dark columns for absent classes. Right: something bright in each column, absent classes too.",
@@ -540,7 +548,7 @@ def speaking(class_logits, threshold):
     ...
 
 
-check("0.1", speaking)
+exercise("0.1", speaking)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -552,17 +560,6 @@ check("0.1", speaking)
 # <details><summary>Hint 2</summary>
 #
 # Probabilities of all K+1 columns first; then two conditions, joined by `&`.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def speaking(class_logits, threshold):
-#     scores, labels = class_logits.softmax(-1).max(-1)
-#     return (scores > threshold) & (labels < class_logits.shape[1] - 1)
-# ```
 #
 # </details>
 
@@ -578,7 +575,7 @@ def boxes(mask_logits):
     ...
 
 
-check("0.2", boxes)
+exercise("0.2", boxes)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -590,22 +587,6 @@ check("0.2", boxes)
 # <details><summary>Hint 2</summary>
 #
 # A mask of a single pixel is 1 wide and 1 high. An empty one needs an `if`.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def boxes(mask_logits):
-#     found = torch.zeros(len(mask_logits), 4, dtype=torch.int64)
-#     for q, mask in enumerate(mask_logits > 0):
-#         if mask.any():
-#             ys, xs = mask.nonzero(as_tuple=True)
-#             x, y = xs.min(), ys.min()
-#             found[q] = torch.stack([x, y, xs.max() - x + 1, ys.max() - y + 1])
-#     return found
-# ```
 #
 # </details>
 
@@ -621,7 +602,7 @@ def segment_ids(owner, labels, things):
     ...
 
 
-check("0.3", segment_ids)
+exercise("0.3", segment_ids)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -633,23 +614,6 @@ check("0.3", segment_ids)
 # <details><summary>Hint 2</summary>
 #
 # The key of the dictionary is the query for a thing, the class for stuff. `setdefault` looks up or adds.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def segment_ids(owner, labels, things):
-#     ids = torch.zeros_like(owner)
-#     numbers = {}
-#     for q in owner.unique().tolist():
-#         if q >= 0:
-#             label = labels[q].item()
-#             key = ("query", q) if things[label] else ("class", label)
-#             ids[owner == q] = numbers.setdefault(key, len(numbers) + 1)
-#     return ids
-# ```
 #
 # </details>
 
@@ -668,7 +632,7 @@ check("0.3", segment_ids)
 # %% [markdown]
 # ## In the library
 
-# %%
+# %% tags=["hide-input"]
 library_table({
     "the minute": "minim2f.inference.segment",
     "semantic": "minim2f.inference.semantic_scores",

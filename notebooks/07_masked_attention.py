@@ -25,12 +25,13 @@ import torch
 
 import minim2f
 from minim2f import shapes
-from minim2f.book import check, figure, library_table, same, setup, shape_table, strip, table
+from minim2f.book import exercise, same, setup, show, where_we_are
+from minim2f.book import library_table, shape_table, table
 
 setup(seed=0)
 
-# %%
-strip("masked attention")
+# %% tags=["hide-input"]
+where_we_are("masked attention")
 
 # %% [markdown]
 # In chapter 6 every query looked at every pixel of a pyramid level. To find its object it had only the attention
@@ -79,7 +80,7 @@ brightness = torch.tensor([8.0, 4, 2, 0])
 same(scores.softmax(-1)[0] @ brightness, 5.8)
 same(weights[0] @ brightness, 2.5)
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 signs = [["0" if a else "−∞" for a in row] for row in allowed]
 panels = [
     ("$e^{score}$", powers, [[f"{p:.0f}" for p in row] for row in powers]),
@@ -97,7 +98,7 @@ for ax, (title, values, texts) in zip(axes, panels):
     ax.set_yticks(range(3), "ABC")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-figure(
+show(
     fig,
     "Three tables of 3 queries by 4 pixels: e to the score, the mask of zeros and minus "
     "infinities, and the weights, which are 0 exactly where the mask is minus infinity.",
@@ -267,7 +268,7 @@ sample = scenes[9]
 with torch.no_grad(), shapes.watch() as rows:
     prediction = model(model.batch([sample.image]))
 
-# %%
+# %% tags=["hide-input"]
 meanings = {
     "X_0": "a channel of a learned query",
     "F_pixel": "a channel of a pixel at 1/4",
@@ -306,7 +307,7 @@ names = [scenes.categories[label]["name"].split("-")[0] for label in sample.labe
 by_size = sample.masks[segments].sum((1, 2)).argsort(descending=True)
 shown = [(int(queries[i]), names[i], sample.masks[segments[i]]) for i in by_size[[0, 3, -1]]]
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 from minim2f import plots
 
 titles = "its segment", "$M_0$, 3 × 3", "$M_1$, 6 × 6", "$M_2$, 12 × 12", "prediction, 24 × 24"
@@ -323,7 +324,7 @@ for line, (query, name, segment) in zip(axes, shown):
     plots.draw_mask(line[4], sample.image, prediction.mask_logits[0, query].sigmoid(), color)
 for ax, title in zip(axes[0], titles):
     ax.set_title(title, fontsize=9)
-figure(
+show(
     fig,
     f"Masks of three queries ({', '.join(name for _, name, _ in shown)}), one per row: those that "
     "guide layers 1, 2 and 3, and the prediction. To the right they fit the segment better.",
@@ -348,7 +349,7 @@ assert grown.any()
 # Take the recorded $Q_l$, $K_l$ and $M_{l-1}$, and compute the weights twice: with nothing blocked (*open*), and with the
 # mask (*masked*). The mean over the heads is drawn.
 
-# %% tags=["demo"]
+# %% tags=["demo", "hide-input"]
 query, name, _ = shown[1]
 fig, axes = plots.figure(2, 3, size=1.7, gap=0.25)
 for layer, column in zip((1, 2, 3), axes.T):
@@ -359,7 +360,7 @@ for layer, column in zip((1, 2, 3), axes.T):
         side = 3 * 2 ** (layer - 1)
         heat, edge = weights.view(side, side), mask[0, query].view(side, side)
         plots.draw_attention(ax, sample.image, heat, f"layer {layer}, {kind}", edge)
-figure(
+show(
     fig,
     f"Six attention maps of query {query} ({name}): open above, masked below, layers 1 to 3 from "
     "left to right. Open attention lies in several places, masked attention inside the mask.",
@@ -458,6 +459,7 @@ with torch.no_grad():
 
 # %%
 from minim2f.book import experiments
+from minim2f.book.experiments.ch07 import attention_share
 
 stored = experiments.read("07_masked_attention")
 print(stored["command"])
@@ -484,14 +486,14 @@ print(f"Masks are ahead in {ahead} of {pairs} pairs of runs: this {verdict} the 
 last = pq["masked"][:, -1] - pq["open"][:, -1]
 print(f"At step {steps[-1]} the difference is {last.mean():+.3f} ± {last.std():.3f}.")
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 2.8))
 for (kind, values), color, dashes in zip(pq.items(), ("C0", "C1"), ("-", "--")):
     ax.plot(steps, values.T, color=color, linewidth=0.8, alpha=0.6, linestyle=dashes)
     ax.plot(steps, values.mean(0), color=color, linewidth=2.4, linestyle=dashes, label=kind)
 ax.legend(loc="upper left")
 ax.set(xlabel="training steps", ylabel="PQ on unseen scenes", ylim=(0, None))
-figure(
+show(
     fig,
     f"PQ on unseen scenes up to training step {steps[-1]}, masked and open, {pairs} seeds each; "
     f"final means {pq['masked'][:, -1].mean():.2f} and {pq['open'][:, -1].mean():.2f}.",
@@ -503,8 +505,8 @@ figure(
 # Their shares were measured by a function that agrees with ours:
 
 # %%
-same(found[:, 0].tolist(), experiments.attention_share(model, unseen, masked=True))
-same(found[:, 1].tolist(), experiments.attention_share(model, unseen, masked=False))
+same(found[:, 0].tolist(), attention_share(model, unseen, masked=True))
+same(found[:, 1].tolist(), attention_share(model, unseen, masked=False))
 
 shares = {kind: torch.tensor([run["attention_share"] for run in runs[kind]]) for kind in runs}
 lines = [line(f"{kind}, mean", xs.mean(0), "{:.1%}") for kind, xs in shares.items()]
@@ -529,6 +531,7 @@ mast = torch.full((32, 32), -5.0)
 mast[4:28, 8:11] = 5.0
 assert not slow_mask(mast, 8).any()
 
+# %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 4, figsize=(9, 2.4))
 for ax, step in zip(axes, (1, 2, 4, 8)):
     inside = mast >= 0 if step == 1 else slow_mask(mast, step)
@@ -537,7 +540,7 @@ for ax, step in zip(axes, (1, 2, 4, 8)):
     ax.spines[:].set_visible(False)
 centres = torch.tensor([8 * i + j for i in range(4) for j in (3, 4)])
 axes[0].scatter(*torch.cartesian_prod(centres, centres).T, s=3, color="white")
-figure(
+show(
     fig,
     "A thin upright mast at 1/4, 1/8, 1/16 and 1/32 of the picture's size; at 1/32 it is gone, "
     "because the pixels that are read lie to the left and to the right of it.",
@@ -592,7 +595,7 @@ masks = {
 twenty, measured = minim2f.data.open_dataset("scenes", "val", length=20), {}
 for kind, function in masks.items():
     with patch.object(transformer_decoder, "attention_mask", function):
-        share = experiments.attention_share(model, list(twenty), masked=True)[2]
+        share = attention_share(model, list(twenty), masked=True)[2]
         measured[kind] = evaluate(model, twenty)["All"]["pq"], share
 lines = [[kind, f"{quality:.2f}", f"{share:.0%}"] for kind, (quality, share) in measured.items()]
 table(["mask", "PQ", "attention on the own segment"], lines)
@@ -619,7 +622,7 @@ def my_masked_softmax(scores, allowed):
     ...
 
 
-check("7.1", my_masked_softmax)
+exercise("7.1", my_masked_softmax)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -635,17 +638,6 @@ check("7.1", my_masked_softmax)
 #
 # </details>
 
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_masked_softmax(scores, allowed):
-#     allowed = allowed | ~allowed.any(-1, keepdim=True)
-#     return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-# ```
-#
-# </details>
-
 # %% [markdown]
 # ### 7.2 ★★ The mask of the next layer
 #
@@ -657,7 +649,7 @@ def my_next_mask(mask_logits, size):
     ...
 
 
-check("7.2", my_next_mask)
+exercise("7.2", my_next_mask)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -669,18 +661,6 @@ check("7.2", my_next_mask)
 # <details><summary>Hint 2</summary>
 #
 # A probability of 0.5 is a logit of 0. Bilinear, corners not aligned.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_next_mask(mask_logits, size):
-#     small = F.interpolate(mask_logits[None], size=size, mode="bilinear", align_corners=False)
-#     allowed = small[0].flatten(1) >= 0
-#     return allowed | ~allowed.any(-1, keepdim=True)
-# ```
 #
 # </details>
 
@@ -696,7 +676,7 @@ def my_for_pytorch(allowed, heads):
     ...
 
 
-check("7.3", my_for_pytorch)
+exercise("7.3", my_for_pytorch)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -708,16 +688,6 @@ check("7.3", my_for_pytorch)
 # <details><summary>Hint 2</summary>
 #
 # Copies of one picture's mask must be neighbours along the first axis.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_for_pytorch(allowed, heads):
-#     return ~allowed.repeat_interleave(heads, dim=0)
-# ```
 #
 # </details>
 
@@ -733,7 +703,7 @@ def my_share(q, k, allowed, inside):
     ...
 
 
-check("7.4", my_share)
+exercise("7.4", my_share)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -745,18 +715,6 @@ check("7.4", my_share)
 # <details><summary>Hint 2</summary>
 #
 # Sum over pixels, since weights sum to 1 there; average over heads, and only after the softmax.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_share(q, k, allowed, inside):
-#     scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
-#     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-#     return (weights * inside).sum(-1).mean(0)
-# ```
 #
 # </details>
 
@@ -780,7 +738,7 @@ check("7.4", my_share)
 # %% [markdown]
 # ## In the library
 
-# %%
+# %% tags=["hide-input"]
 home = "minim2f.model.transformer_decoder"
 library_table(
     {
@@ -788,7 +746,7 @@ library_table(
         "fast_mask, rescue": f"{home}.attention_mask",
         "the replay of A_1": f"{home}.DecoderLayer",
         "the loop over layers": f"{home}.TransformerDecoder",
-        "look_around": "minim2f.book.experiments.attention_share",
+        "look_around": "minim2f.book.experiments.ch07.attention_share",
     }
 )
 

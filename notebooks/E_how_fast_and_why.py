@@ -5,7 +5,7 @@
 #
 # *read 20 min · run 30 s CPU · exercises 30 min*
 #
-# **Needs** chapters 5, 7, 9 and 10 · **Library** `minim2f/reads.py`, `minim2f/bench/measure.py` · **Paper** sections 3.2 and 3.3
+# **Needs** chapters 5, 7, 9 and 10 · **Library** `minim2f/ops/deformable.py`, `minim2f/bench/measure.py` · **Paper** sections 3.2 and 3.3
 
 # %% [markdown]
 # ## You will be able to
@@ -25,12 +25,13 @@ import torch
 
 import minim2f
 from minim2f import shapes
-from minim2f.book import check, figure, library_table, same, setup, shape_table, strip, table
+from minim2f.book import exercise, same, setup, show, where_we_are
+from minim2f.book import library_table, shape_table, table
 
 setup(seed=0)
 
-# %%
-strip("backbone", "pixel decoder", "masked attention", "matching", "losses")
+# %% tags=["hide-input"]
+where_we_are("backbone", "pixel decoder", "masked attention", "matching", "losses")
 
 # %% [markdown]
 # The results stay as the chapters before proved them; only the way there changes. Each change, a **lever**, is told in four steps: prediction, change, measurement, verdict.
@@ -361,6 +362,8 @@ print(f"kept: whole {kept(whole):.0f} MB, strips {kept(strips):.0f} MB")
 config = minim2f.preset("r50")
 model = minim2f.Mask2Former(config).eval().requires_grad_(False)
 image = torch.randn(1, 3, 512, 512)
+
+# %% tags=["hide-input"]
 shape_table(
     model,
     image,
@@ -409,13 +412,15 @@ ways = {  # slow and fast, or the only one
 }
 
 # %%
+took = {name: [min(seconds(way) for _ in range(5)) for way in ways[name]] for name in steps}
+
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(8, 4.2))
 roof = torch.logspace(-1, 3.2, 200)
 ax.loglog(roof, (bandwidth * roof).clamp(max=peak) / 1e9, color="black")
 for n, (name, (operations, numbers)) in enumerate(steps.items()):
-    took = [min(seconds(way) for _ in range(5)) for way in ways[name]]
-    speed, at = [operations / t / 1e9 for t in took], operations / (4 * numbers)
-    if len(took) == 2:
+    speed, at = [operations / t / 1e9 for t in took[name]], operations / (4 * numbers)
+    if len(speed) == 2:
         arrow = {"arrowstyle": "->", "color": f"C{n}"}
         ax.annotate("", (at, speed[1]), (at, speed[0]), arrowprops=arrow)
         ax.plot(at, speed[0], "o", color=f"C{n}", markerfacecolor="white")
@@ -424,7 +429,7 @@ for n, (name, (operations, numbers)) in enumerate(steps.items()):
 ax.text(0.5, 0.65 * bandwidth / 1e9, "memory", rotation=42, rotation_mode="anchor")
 ax.text(0.12, 1.15 * peak / 1e9, "processor: a large product")
 ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="billion operations a second")
-figure(
+show(
     fig,
     "A log-log plot of speed over arithmetic intensity: a black roofline that rises and then is "
     "flat, two steps at the right near the flat roof, and three steps with arrows that go up.",
@@ -479,7 +484,7 @@ for side in sides:
         tried.append([seconds(way) for _ in range(3) for way in ways][2:])  # the first is no round
     found.append([slow / fast for times in tried for slow, fast in zip(times[::2], times[1::2])])
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3))
 middle = torch.tensor([median(ratios) for ratios in found])
 low, high = (torch.tensor([f(ratios) for ratios in found]) for f in (min, max))
@@ -489,7 +494,7 @@ ax.axvline(112, color="black", linewidth=1, linestyle=":")
 ax.set(xlabel="side of the map, pixels at 1/4", ylabel="times faster", yscale="log")
 ax.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["1/4", "1/2", "1", "2", "4", "8"])
 ax.minorticks_off()
-figure(
+show(
     fig,
     "The speedup of sampling first over the side of the map, rising from below one at small maps "
     "to above one at large ones; a dotted line marks 112.",
@@ -574,7 +579,7 @@ for _ in range(3):
 took = {stage: median(clock[stage] for clock in clocks) for stage in stages}
 floor = {stage: work[stage] * median(products) / (2 * 1024**3) for stage in stages}
 
-# %%
+# %% tags=["hide-input"]
 rows = [
     [stage, f"{work[stage] / 1e9:.0f}", f"{1e3 * floor[stage]:.0f}", f"{1e3 * took[stage]:.0f}"]
     + [f"{floor[stage] / took[stage]:.0%}"] for stage in stages
@@ -593,7 +598,7 @@ print(f"if all else were free, and products as fast as this one: {left:.2f} time
 # `minim2f bench -o data/bench` runs minim2f beside the model of Hugging Face Transformers: same weights, equal outputs, in
 # turn, in three fresh processes. Its result is stored, and read here; unlike this page, it has all threads.
 
-# %%
+# %% tags=["hide-input"]
 import json
 from minim2f.book.chapter import ROOT
 
@@ -617,7 +622,7 @@ if bench["time"]:
 else:
     print("not measured here yet: minim2f bench -o data/bench")
 
-# %%
+# %% tags=["hide-input"]
 if bench["time"]:
     fig, ax = plt.subplots(figsize=(7, 0.6 + 0.35 * len(bench["time"])))
     for y, row in enumerate(bench["time"].values()):
@@ -627,7 +632,7 @@ if bench["time"]:
     ax.axvline(1, color="black", linestyle=":")
     ax.invert_yaxis()
     ax.set(xlabel="times faster than Transformers")
-    figure(
+    show(
         fig,
         "Bars: how many times faster minim2f is than Transformers, for forward passes of several "
         "sizes and training steps of two backbones, each with its range.",
@@ -682,7 +687,7 @@ def floor_seconds(operations, moved, peak, bandwidth):
     ...
 
 
-check("E.1", floor_seconds)
+exercise("E.1", floor_seconds)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -697,16 +702,6 @@ check("E.1", floor_seconds)
 #
 # </details>
 
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def floor_seconds(operations, moved, peak, bandwidth):
-#     return torch.maximum(operations / peak, moved / bandwidth).sum()
-# ```
-#
-# </details>
-
 # %% [markdown]
 # ### E.2 ★★ Scattered additions, in order
 #
@@ -718,7 +713,7 @@ def row_sums(rows, values, count):
     ...
 
 
-check("E.2", row_sums)
+exercise("E.2", row_sums)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -734,18 +729,6 @@ check("E.2", row_sums)
 #
 # </details>
 
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def row_sums(rows, values, count):
-#     order = rows.argsort(stable=True)
-#     ends = F.pad(rows.bincount(minlength=count).cumsum(0), (1, 0))
-#     return F.embedding_bag(order, values, ends, mode="sum", include_last_offset=True)
-# ```
-#
-# </details>
-
 # %% [markdown]
 # ### E.3 ★ The whole
 #
@@ -758,7 +741,7 @@ def whole_speedup(shares, speedups):
     ...
 
 
-check("E.3", whole_speedup)
+exercise("E.3", whole_speedup)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -770,16 +753,6 @@ check("E.3", whole_speedup)
 # <details><summary>Hint 2</summary>
 #
 # The shares need not sum to 1. The rest takes as long as before.
-#
-# </details>
-
-# %% [markdown] tags=["solution"]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def whole_speedup(shares, speedups):
-#     return 1 / (1 - shares.sum() + (shares / speedups).sum())
-# ```
 #
 # </details>
 
@@ -801,7 +774,7 @@ check("E.3", whole_speedup)
 # %% [markdown]
 # ## In the library
 
-# %%
+# %% tags=["hide-input"]
 library_table(
     {
         "resize_then_draw": "minim2f.model.transformer_decoder.attention_mask",

@@ -1,60 +1,129 @@
-"""Every exercise answers an untouched stub, the solution and each known mistake as it should."""
+"""Every exercise answers an untouched stub, the solution and each known mistake as it should.
+
+And it is hard to fool: whatever small mistake is made in the solution, the answer is refused.
+"""
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
+from mutants import mutants
 
-from minim2f.book import check, exercises
-from minim2f.book.chapter import chapters
-from minim2f.book.compare import gap
+from minim2f.book import exercise, exercises
+from minim2f.book.assemble import solution
+from minim2f.book.exercise import verdict
 from minim2f.book.exercises import Exercise, Wrong
+from minim2f.book.same import gap
 
-THERE = [exercise for number in exercises.chapters() for exercise in exercises.of_chapter(number)]
-EXERCISES = [pytest.param(exercise, id=exercise.id) for exercise in THERE]
+THERE = [asked for number in exercises.chapters() for asked in exercises.of_chapter(number)]
+EXERCISES = [pytest.param(asked, id=asked.id) for asked in THERE]
 MISTAKES = [
-    pytest.param(exercise, wrong, id=f"{exercise.id}-{wrong.function.__name__}")
-    for exercise in THERE
-    for wrong in exercise.wrong
-]
-SOLUTIONS = [
-    pytest.param(chapter.number, exercise_id, code, id=exercise_id)
-    for chapter in chapters()
-    if chapter.notebook.exists()
-    for exercise_id, code in chapter.solutions.items()
+    pytest.param(asked, wrong, id=f"{asked.id}-{wrong.function.__name__}")
+    for asked in THERE
+    for wrong in asked.wrong
 ]
 
+# Mutants that are no mistake, each with the reason why it gives the right answer after all.
+LAST = "the last of two axes is axis 1"
+EQUIVALENT = {
+    "0.1": {
+        "scores, labels = class_logits.softmax(-1).max(-1)"
+        " → scores, labels = class_logits.softmax(-1).max(+1)": LAST,
+        "scores, labels = class_logits.softmax(-1).max(-1)"
+        " → scores, labels = class_logits.softmax(+1).max(-1)": LAST,
+    },
+    "0.3": {
+        "for q in owner.unique().tolist():"
+        " → for q in _same(owner.unique()):": "a tensor of one number serves as the number",
+    },
+    "7.1": {
+        "allowed = allowed | ~allowed.any(-1, keepdim=True)"
+        " → allowed = allowed | ~allowed.any(+1, keepdim=True)": LAST,
+        "return scores.masked_fill(~allowed, -torch.inf).softmax(-1)"
+        " → return scores.masked_fill(~allowed, -torch.inf).softmax(+1)": LAST,
+    },
+    "7.2": {
+        "small = F.interpolate(mask_logits[None], size=size, mode='bilinear', align_corners=False)"
+        " → small = F.interpolate(mask_logits[None], size=size, mode='bilinear')": "the default",
+        "allowed = small[0].flatten(1) >= 0"
+        " → allowed = small[-1].flatten(1) >= 0": "the first of one is the last",
+        "return allowed | ~allowed.any(-1, keepdim=True)"
+        " → return allowed | ~allowed.any(+1, keepdim=True)": LAST,
+    },
+    "7.4": {
+        "scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5"
+        " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": "the same exchange of axes",
+    },
+    "E.2": {
+        "order = rows.argsort(stable=True)"
+        " → order = rows.argsort()": "only the order of additions within a row",
+        "order = rows.argsort(stable=True)"
+        " → order = rows.argsort(stable=False)": "only the order of additions within a row",
+        "ends = F.pad(rows.bincount(minlength=count).cumsum(0), (1, 0))"
+        " → ends = F.pad(rows.bincount(minlength=count).cumsum(-1), (1, 0))": "one axis",
+        "return F.embedding_bag(order, values, ends, mode='sum', include_last_offset=True)"
+        " → return F.embedding_bag(values, order, ends, mode='sum', include_last_offset=True)": (
+            "PyTorch notices the old order of its arguments, and exchanges them"
+        ),
+    },
+}
 
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_an_untouched_stub_is_not_tried(exercise: Exercise, capsys) -> None:
-    check(exercise.id, lambda *args: ...)
-    assert capsys.readouterr().out.startswith(f"○ {exercise.id} not tried")
+
+@pytest.mark.parametrize("asked", EXERCISES)
+def test_an_untouched_stub_is_not_tried(asked: Exercise, capsys) -> None:
+    exercise(asked.id, lambda *args: ...)
+    assert capsys.readouterr().out.startswith(f"○ {asked.id} not tried")
 
 
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_the_reference_is_right(exercise: Exercise, capsys) -> None:
-    check(exercise.id, exercise.reference)
-    assert capsys.readouterr().out == f"✔ {exercise.id} (max difference 0)\n"
+@pytest.mark.parametrize("asked", EXERCISES)
+def test_the_reference_is_right(asked: Exercise, capsys) -> None:
+    exercise(asked.id, asked.reference)
+    assert capsys.readouterr().out == f"✔ {asked.id} (max difference 0)\n"
 
 
-@pytest.mark.parametrize(("number", "exercise_id", "code"), SOLUTIONS)
-def test_the_folded_solution_is_right(number: str, exercise_id: str, code: str, capsys) -> None:
-    defined: dict = {}
-    exec(code, vars(exercises.module(number)).copy(), defined)
-    check(exercise_id, list(defined.values())[-1])
-    assert capsys.readouterr().out.startswith(f"✔ {exercise_id} ")
+@pytest.mark.parametrize("asked", EXERCISES)
+def test_the_folded_solution_runs_by_itself_and_is_right(asked: Exercise, capsys) -> None:
+    code, defined = solution(asked), {}
+    exec(code, defined)
+    exercise(asked.id, defined[asked.reference.__name__])
+    assert capsys.readouterr().out == f"✔ {asked.id} (max difference 0)\n"
+    assert inspect.getdoc(asked.reference).splitlines()[0] in code
 
 
-@pytest.mark.parametrize(("exercise", "wrong"), MISTAKES)
-def test_each_known_mistake_earns_its_hint(exercise: Exercise, wrong: Wrong, capsys) -> None:
-    check(exercise.id, wrong.function)
-    assert capsys.readouterr().out == f"✘ {exercise.id} {wrong.hint}\n"
+@pytest.mark.parametrize(("asked", "wrong"), MISTAKES)
+def test_each_known_mistake_earns_its_hint(asked: Exercise, wrong: Wrong, capsys) -> None:
+    exercise(asked.id, wrong.function)
+    assert capsys.readouterr().out == f"✘ {asked.id} {wrong.hint}\n"
 
 
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_fifty_random_inputs_are_answered_and_differ(exercise: Exercise) -> None:
+@pytest.mark.parametrize("asked", EXERCISES)
+def test_fifty_random_inputs_are_answered_and_differ(asked: Exercise) -> None:
     seeds = [torch.Generator().manual_seed(seed) for seed in range(50)]
-    inputs = [exercise.inputs(seed) for seed in seeds]
+    inputs = [asked.inputs(seed) for seed in seeds]
     assert any(gap(inputs[0], other).size > 0 for other in inputs[1:])
     for arguments in inputs:
-        assert exercise.reference(*arguments) is not None
+        assert asked.reference(*arguments) is not None
+
+
+@pytest.mark.parametrize("asked", EXERCISES)
+def test_every_mutant_of_the_solution_is_refused(asked: Exercise) -> None:
+    made, harmless = dict(mutants(asked.reference)), EQUIVALENT.get(asked.id, {})
+    assert harmless.keys() <= made.keys()
+    accepted = [text for text, mutant in made.items() if verdict(asked, mutant).startswith("✔")]
+    assert set(accepted) <= harmless.keys(), f"{len(made)} mutants were tried"
+
+
+def test_mutants_are_many_and_differ() -> None:
+    def example(x: torch.Tensor, n: int = 2) -> bool:
+        """Not to be changed: 2 < 3."""
+        return max(x[:n]) - 1 < 3 and not sorted(x, reverse=True)
+
+    made = dict(mutants(example))
+    assert len(made) > 12 and not any("Not to be changed" in text for text in made)
+    before, after = "return max(x[:n]) - 1 < 3 and (not", "return max(x[:n]) - 1 <= 3 and (not"
+    assert any(text.startswith(before) and after in text for text in made)
+    ones = torch.ones(3)
+    made["x is changed in place"](ones)
+    assert ones.tolist() == [0, 0, 0] and "n is changed in place" not in made

@@ -47,7 +47,7 @@ MAY_IMPORT |= {
     "book": WINGS | {"", "book", "demo"},
     "bench": WINGS | {"bench"},
     "train_command": WINGS,
-    "cli": WINGS | {"bench", "demo", "train_command"},
+    "cli": WINGS | {"bench", "book", "demo", "train_command"},
     "__main__": {"cli"},
 }
 

@@ -1,14 +1,25 @@
 """What the chapters share: one setup, honest comparisons, figures with alt text, exercises.
 
-    from minim2f.book import check, figure, library_table, same, setup, shape_table, strip, table
+    from minim2f.book import exercise, same, setup, show, where_we_are
+    from minim2f.book import library_table, shape_table, table
 
 The library itself never imports this package.
 """
 
-from minim2f.book.begin import setup
-from minim2f.book.compare import same
-from minim2f.book.quiz import check
-from minim2f.book.road import strip
-from minim2f.book.show import figure, library_table, shape_table, table
+from minim2f.book.exercise import exercise
+from minim2f.book.same import same
+from minim2f.book.setup import setup
+from minim2f.book.show import show
+from minim2f.book.tables import library_table, shape_table, table
+from minim2f.book.where_we_are import where_we_are
 
-__all__ = ["check", "figure", "library_table", "same", "setup", "shape_table", "strip", "table"]
+__all__ = [
+    "exercise",
+    "library_table",
+    "same",
+    "setup",
+    "shape_table",
+    "show",
+    "table",
+    "where_we_are",
+]

@@ -1,34 +1,42 @@
-"""The rules that keep a chapter honest, gathered.
-
-    python -m minim2f.book.audit 07       what chapter 7 still lacks; without a number, all chapters
-"""
+"""The rules that protect readers; and advice, which an author may have reasons against."""
 
 from __future__ import annotations
 
-import sys
+import statistics
+from collections.abc import Iterator
 
-from minim2f.book.chapter import Chapter, chapters
-from minim2f.book.rules_form import card, equation, exercises, goals, parts, solutions, voice
-from minim2f.book.rules_run import budgets, demo, figures, hygiene, pairing
+from minim2f.book.cells import tags, words
+from minim2f.book.chapter import Chapter
+from minim2f.book.rules_form import card, equation, exercises, goals, parts
+from minim2f.book.rules_run import (
+    demo,
+    figures,
+    folded,
+    hygiene,
+    links,
+    pairing,
+    sizes,
+)
 
-RULES = [pairing, hygiene, figures, budgets, demo]
-RULES += [card, parts, goals, equation, exercises, solutions, voice]
+RULES = [pairing, hygiene, figures, sizes, folded, demo, links]
+RULES += [card, parts, goals, equation, exercises]
+
+WORDS = (900, 1800)  # of prose: no code, no formulas, nothing folded
+MEDIAN_LINES = 8
 
 
 def audit(chapter: Chapter) -> list[str]:
     """All complaints about a chapter, each with the rule that makes it; empty for a good one."""
     if not chapter.notebook.exists():
-        return [f"pairing: no {chapter.notebook.name}; build it: python -m minim2f.book.build"]
+        return [f"pairing: no {chapter.notebook.name}; minim2f book build {chapter.number}"]
     return [f"{rule.__name__}: {complaint}" for rule in RULES for complaint in rule(chapter)]
 
 
-def main(numbers: list[str]) -> int:
-    """Prints what the chapters still lack; the exit status is 1 when that is anything."""
-    complaints = {chapter.script.name: audit(chapter) for chapter in chapters(numbers=numbers)}
-    for name, found in complaints.items():
-        print(name, *found or ["nothing to complain about"], sep="\n  ")
-    return int(any(complaints.values()))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def advice(chapter: Chapter) -> Iterator[str]:
+    """What makes a chapter long to read."""
+    if not WORDS[0] <= (count := words(chapter.text)) <= WORDS[1]:
+        yield f"advice: {count} words of prose; {WORDS[0]} to {WORDS[1]} read well"
+    shown = [cell for cell in chapter.code if "hide-input" not in tags(cell)]
+    lines = statistics.median(sum(map(bool, cell.source.split("\n"))) for cell in shown)
+    if lines > MEDIAN_LINES:
+        yield f"advice: half of the code cells have {lines} lines or more; {MEDIAN_LINES} read well"

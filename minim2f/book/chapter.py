@@ -1,26 +1,20 @@
-"""One chapter as data: the pair of files, its cells, its parts, its prose."""
+"""One chapter as data: the pair of files, its cells, its parts."""
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from minim2f.book.assemble import assemble
+from minim2f.book.cells import FENCE
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-
-FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-FOLD = re.compile(r"<details>.*?</details>", re.DOTALL)
-CODE_OR_FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]*`", re.DOTALL)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
-HTML = re.compile(r"<[^>]+>")
 
 
 @dataclass(frozen=True)
@@ -37,12 +31,12 @@ class Chapter:
     @property
     def number(self) -> str:
         """As on the card: "9" for 09_matching.py, "E" for the appendix E_how_fast_and_why.py."""
-        return _as_on_card(self.script.name.partition("_")[0])
+        return on_card(self.script.name.partition("_")[0])
 
     @cached_property
     def source(self) -> NotebookNode:
-        """The script, read as a notebook without outputs."""
-        return jupytext.read(self.script)
+        """The notebook that the script describes, without outputs."""
+        return assemble(self.script)
 
     @cached_property
     def built(self) -> NotebookNode:
@@ -67,7 +61,7 @@ class Chapter:
     @property
     def headings(self) -> list[str]:
         """The second-level headings, which are the parts."""
-        return re.findall(r"^## (.+?)\s*$", FENCE.sub("", self.text), re.MULTILINE)
+        return headings(self.text)
 
     def part(self, heading: str) -> list[NotebookNode]:
         """The cells from one second-level heading, which opens its cell, to the next."""
@@ -83,17 +77,6 @@ class Chapter:
         """The Markdown of one part."""
         return "\n\n".join(c.source for c in self.part(heading) if c.cell_type == "markdown")
 
-    @property
-    def solutions(self) -> dict[str, str]:
-        """The code of the folded solutions, by exercise."""
-        found, exercise = {}, ""
-        for cell in self.part("Exercises"):
-            for title in re.findall(r"^### (\w+\.\d+)", cell.source, re.MULTILINE):
-                exercise = title
-            if "solution" in cell.metadata.get("tags", []):
-                found[exercise] = "\n".join(re.findall(PYTHON, cell.source))
-        return found
-
 
 def chapters(folder: Path = NOTEBOOKS, numbers: list[str] | None = None) -> list[Chapter]:
     """The chapters of a folder, in order; the appendices, which have letters, come last.
@@ -105,7 +88,7 @@ def chapters(folder: Path = NOTEBOOKS, numbers: list[str] | None = None) -> list
     found = [Chapter(path) for path in sorted(paths)]
     if not numbers:
         return found
-    wanted = {_as_on_card(number) for number in numbers}
+    wanted = {on_card(number) for number in numbers}
     missing = wanted - {chapter.number for chapter in found}
     if missing:
         there = ", ".join(chapter.script.name for chapter in found) or "none"
@@ -114,56 +97,16 @@ def chapters(folder: Path = NOTEBOOKS, numbers: list[str] | None = None) -> list
     return [chapter for chapter in found if chapter.number in wanted]
 
 
-def _as_on_card(number: str) -> str:
+def on_card(number: str) -> str:
+    """A chapter's number as its card has it: "4" for "04", "E" for "e"."""
     return number.lstrip("0").upper() or "0"
 
 
-def prose(text: str) -> str:
-    """What of some Markdown is read as prose: no code, formulas, folds, tags or addresses."""
-    for pattern in (FOLD, FENCE, CODE_OR_FORMULA, HTML):
-        text = pattern.sub(" ", text)
-    return LINK.sub("]", text)
+def in_name(number: str) -> str:
+    """A chapter's number as its files have it: "04" for "4", "E" for "e"."""
+    return on_card(number).zfill(2) if number.isdigit() else number.upper()
 
 
-def words(text: str) -> int:
-    """The number of words in the prose of some Markdown."""
-    return len(re.findall(r"[^\W\d_][\w'’-]*", prose(text)))
-
-
-def parse(cell: NotebookNode) -> ast.Module:
-    """The syntax tree of a code cell, an empty one for Markdown.
-
-    Raises:
-        SyntaxError: the cell is not plain Python; notebook magic such as %time is not.
-    """
-    return ast.parse(cell.source if cell.cell_type == "code" else "")
-
-
-def calls(cells: list[NotebookNode]) -> list[str]:
-    """The plain functions that code cells call, `assert` among them, once for each place."""
-    names = []
-    for node in (node for cell in cells for node in ast.walk(parse(cell))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            names.append(node.func.id)
-        elif isinstance(node, ast.Assert):
-            names.append("assert")
-    return names
-
-
-def same_code(one: str, other: str) -> bool:
-    """Whether two functions are the same code, but for name, docstring, types, comments, layout."""
-    return _skeleton(one) == _skeleton(other)
-
-
-def _skeleton(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-            node.body = node.body[ast.get_docstring(node) is not None :]
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            node.name = "function"
-    return ast.dump(tree)
+def headings(text: str) -> list[str]:
+    """The second-level headings of some Markdown."""
+    return re.findall(r"^## (.+?)\s*$", FENCE.sub("", text), re.MULTILINE)

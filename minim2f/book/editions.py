@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from minim2f.book.chapter import FENCE
+from minim2f.book.build import write
+from minim2f.book.cells import FENCE, tags
+from minim2f.book.chapter import Chapter
+from minim2f.book.links import moved
 
 HEADING = re.compile(r"^(#{1,3}) .+$", re.MULTILINE)
 
@@ -40,6 +45,11 @@ def lecture(notebook: NotebookNode) -> NotebookNode:
     return edition
 
 
-def tags(cell: NotebookNode) -> set[str]:
-    """The tags of a cell: "setup", "demo", "solution"."""
-    return set(cell.metadata.get("tags", []))
+def write_edition(
+    chapters: list[Chapter], edition: Callable[[NotebookNode], NotebookNode], out: Path
+) -> None:
+    """Writes one edition of some chapters into a folder, where all their links still work."""
+    along = {chapter.notebook.name for chapter in chapters}
+    for chapter in chapters:
+        notebook = moved(edition(chapter.built), chapter.notebook.parent, out, along)
+        write(notebook, out / chapter.notebook.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pkgutil
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from importlib import import_module
 from types import ModuleType
 
 import torch
+
+RANDOM_CASES = 20
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,25 @@ class Exercise:
 
     Attributes:
         id: chapter and number, "9.2".
-        reference: the solution; the chapter's folded solution is this code.
+        reference: the solution; the build folds this code into the chapter, under the stub, which
+            has the same name.
         inputs: makes a fresh tuple of arguments from a generator; sizes are random too, so that
             edge cases (no target, one query, height unlike width) come up.
         wrong: typical mistakes. Where an answer fits two of them, the first one's hint is given.
+        corners: arguments that an answer must get right beside the random ones: what chance
+            seldom makes, such as a tie or a value exactly at a threshold.
     """
 
     id: str
     reference: Callable
     inputs: Callable[[torch.Generator], tuple]
     wrong: Sequence[Wrong] = ()
+    corners: Sequence[tuple] = ()
+
+    def cases(self) -> list[tuple]:
+        """All arguments that an answer is tried on, fresh ones at each call."""
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(RANDOM_CASES)]
+        return [*copy.deepcopy(tuple(self.corners)), *map(self.inputs, seeds)]
 
 
 def integer(generator: torch.Generator, low: int, high: int) -> int:

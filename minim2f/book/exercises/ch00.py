@@ -166,6 +166,7 @@ EXERCISES = [
             ),
             Wrong(_logits_compared, "the threshold is a probability, and these are still logits"),
         ],
+        corners=[(torch.tensor([[0.0, 0.0, -99.0]]), 0.5)],  # exactly as sure as the threshold
     ),
     Exercise(
         "0.2",
@@ -181,6 +182,7 @@ EXERCISES = [
             ),
             Wrong(_empty_forgotten, "a mask may be empty, and nothing has no smallest element"),
         ],
+        corners=[(torch.tensor([[[0.0, 1.0], [0.0, -1.0]]]),)],  # a logit of 0 is outside
     ),
     Exercise(
         "0.3",
@@ -192,6 +194,10 @@ EXERCISES = [
             Wrong(_from_zero, "0 is taken: it means void"),
             Wrong(_void_numbered, "pixels that nobody owns are no segment, and keep the 0"),
             Wrong(_with_gaps, "count segments, not queries: no number may be left out"),
+        ],
+        corners=[  # stuff shared, then a thing; a query and a class of the same number
+            (torch.tensor([[0, 1, 2, -1]]), torch.tensor([0, 0, 1]), torch.tensor([False, True])),
+            (torch.tensor([[0, 1], [1, 0]]), torch.tensor([1, 0]), torch.tensor([True, False])),
         ],
     ),
 ]

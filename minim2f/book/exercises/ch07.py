@@ -26,7 +26,7 @@ def _weights(scores: Tensor, allowed: Tensor) -> Tensor:
 # ---- 7.1 a softmax with a mask
 
 
-def masked_softmax(scores: Tensor, allowed: Tensor) -> Tensor:
+def my_masked_softmax(scores: Tensor, allowed: Tensor) -> Tensor:
     """Attention weights inside the mask; a query with an empty mask sees everything.
 
     Args:
@@ -72,7 +72,7 @@ def _zero_times_infinity(scores: Tensor, allowed: Tensor) -> Tensor:
 # ---- 7.2 the mask of the next layer
 
 
-def next_mask(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+def my_next_mask(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Where each query may look in a layer of another size.
 
     Args:
@@ -114,7 +114,7 @@ def _nearest(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _blocked(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    return ~next_mask(mask_logits, size)
+    return ~my_next_mask(mask_logits, size)
 
 
 def _outside(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -133,7 +133,7 @@ def _rescue_all(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
 # ---- 7.3 the same mask for nn.MultiheadAttention
 
 
-def for_pytorch(allowed: Tensor, heads: int) -> Tensor:
+def my_for_pytorch(allowed: Tensor, heads: int) -> Tensor:
     """The `attn_mask` that makes nn.MultiheadAttention look where `allowed` is True.
 
     Args:
@@ -165,7 +165,7 @@ def _four_axes(allowed: Tensor, heads: int) -> Tensor:
 # ---- 7.4 how much of the attention falls on the object
 
 
-def share(q: Tensor, k: Tensor, allowed: Tensor, inside: Tensor) -> Tensor:
+def my_share(q: Tensor, k: Tensor, allowed: Tensor, inside: Tensor) -> Tensor:
     """How much of each query's attention falls on its object, mean over the heads.
 
     Args:
@@ -222,7 +222,7 @@ def _mean_over_pixels(q: Tensor, k: Tensor, allowed: Tensor, inside: Tensor) -> 
 EXERCISES = [
     Exercise(
         "7.1",
-        masked_softmax,
+        my_masked_softmax,
         _scores,
         wrong=[
             Wrong(_weights, "what is the softmax of a row that is -inf everywhere?"),
@@ -236,7 +236,7 @@ EXERCISES = [
     ),
     Exercise(
         "7.2",
-        next_mask,
+        my_next_mask,
         _logits,
         wrong=[
             Wrong(_half_on_logits, "these are logits: which logit has the probability 0.5?"),
@@ -248,10 +248,11 @@ EXERCISES = [
             Wrong(_blocked, "True means that a query may look; yours is the other way round"),
             Wrong(_outside, "on which side of the threshold is the inside of a mask?"),
         ],
+        corners=[(torch.tensor([[[0.0, 0.0, -1.0, -1.0]] * 4]), (2, 2))],  # a logit of 0 is inside
     ),
     Exercise(
         "7.3",
-        for_pytorch,
+        my_for_pytorch,
         _batch,
         wrong=[
             Wrong(_not_turned, "what does True mean to nn.MultiheadAttention?"),
@@ -261,7 +262,7 @@ EXERCISES = [
     ),
     Exercise(
         "7.4",
-        share,
+        my_share,
         _one_picture,
         wrong=[
             Wrong(_no_scale, "your softmax is too sharp: what are the scores divided by?"),

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minim2f.book.exercises import Exercise, Wrong, integer
-from minim2f.training.matching import assign
+from minim2f.training.matching import assign, pairwise_dice
 
 # ---- 9.1 what each query is to learn
 
@@ -77,7 +77,7 @@ _WRONG_CLASSES = [
 # ---- 9.2 dice of all pairs
 
 
-def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
+def my_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
     """The dice cost of every query with every segment, (N, P), (G, P) -> (N, G)."""
     s = mask_logits.sigmoid()
     overlap = s @ masks.T
@@ -116,10 +116,10 @@ _WRONG_DICE = [
         "sums, not means: beside a mean, the added 1 is far too heavy",
     ),
     Wrong(
-        lambda x, t: 1 - pairwise_dice(x, t),
+        lambda x, t: 1 - my_dice(x, t),
         "this is how well they agree; a cost is small when they do",
     ),
-    Wrong(lambda x, t: pairwise_dice(x, t).T, "queries down, segments across: (N, G), not (G, N)"),
+    Wrong(lambda x, t: my_dice(x, t).T, "queries down, segments across: (N, G), not (G, N)"),
 ]
 
 
@@ -158,7 +158,7 @@ def _bce_summed(mask_logits, masks):
     return _bce(mask_logits, masks) * masks.shape[1]
 
 
-def _whole(classes=lambda x: -x.softmax(1), bce=_bce, dice=pairwise_dice, weights=(2, 5, 5)):
+def _whole(classes=lambda x: -x.softmax(1), bce=_bce, dice=my_dice, weights=(2, 5, 5)):
     def mistake(class_logits, mask_logits, labels, masks):
         each = classes(class_logits)[:, labels], bce(mask_logits, masks), dice(mask_logits, masks)
         return sum(weight * term for weight, term in zip(weights, each))
@@ -286,7 +286,7 @@ _WRONG_TOTALS = [
 
 EXERCISES = [
     Exercise("9.1", query_classes, _pairs, _WRONG_CLASSES),
-    Exercise("9.2", pairwise_dice, _logits_and_masks, _WRONG_DICE),
+    Exercise("9.2", my_dice, _logits_and_masks, _WRONG_DICE),
     Exercise("9.3", whole_cost, _picture, _WRONG_COSTS),
     Exercise("9.4", cheapest_total, _costs, _WRONG_TOTALS),
 ]

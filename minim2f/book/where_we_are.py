@@ -1,4 +1,4 @@
-"""The "where we are" strip: the one road through Mask2Former, with this chapter's stage lit."""
+"""`where_we_are("heads")`: the one road through Mask2Former, with this chapter's stage lit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from minim2f.book.show import figure
+from minim2f.book.show import show
 
 # stage: the middle of its box, and its name on the strip
 STAGES = {
@@ -52,7 +52,7 @@ LABELS = [
 PLAIN, LIT, INK, QUIET = "#eeeeee", "#0b4f8a", "#222222", "#666666"
 
 
-def strip(*stages: str) -> None:
+def where_we_are(*stages: str) -> None:
     """Shows the road from image to metrics, shapes on the arrows, the current stage lit.
 
     Args:
@@ -66,7 +66,7 @@ def strip(*stages: str) -> None:
     unknown = [stage for stage in stages if stage not in STAGES]
     if unknown:
         raise ValueError(f"no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
-    figure(_draw(stages), alt=_describe(stages))
+    show(_draw(stages), alt=_describe(stages))
 
 
 def _describe(stages: tuple[str, ...]) -> str:
