@@ -353,6 +353,7 @@ shape_table(
 # The price list of one of the four scenes, over all its pixels.
 
 # %% tags=["demo"]
+from minim2f.model.position import pixel_centres
 from minim2f.training.matching import assign
 
 def choose(cost):  # the query that answers for each segment, (G,)
@@ -361,7 +362,7 @@ def choose(cost):  # the query that answers for each segment, (G,)
 
 
 class_logits, mask_maps, target = picture = known[0][0]
-everywhere = points.pixel_centres(*target.masks.shape[1:], "cpu")
+everywhere = pixel_centres(*target.masks.shape[1:], mask_maps)[None]
 cost = cost_at(picture, everywhere)
 chosen = choose(cost).tolist()
 

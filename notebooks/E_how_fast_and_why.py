@@ -224,8 +224,11 @@ table(HEADER, [*rows, race("nine layers, three sizes", nine_slow, nine_fast, 5)]
 # stops there. (Channels last, a point is also read differently: as a sum of four rows.)
 
 # %%
+from minim2f.ops.sampling import sample_rows
+
+
 def sample_then_draw(e, f_pixel, points):
-    return e @ P.sample_wide(f_pixel, points).mT
+    return e @ sample_rows(f_pixel, points)
 
 
 few, many = torch.rand(1, 1000, 2), torch.rand(1, 12544, 2)
@@ -248,9 +251,8 @@ table(HEADER, rows)
 # bytes. Check the way back too: most of a training step is there.
 
 # %%
-from minim2f.model.deformable import attend_slow
-from minim2f.model.pixel_decoder import pixel_centres
-from minim2f.ops.deformable import read
+from minim2f.model.position import pixel_centres
+from minim2f.ops.deformable import attend, attend_slow
 
 def attention_inputs(sizes):
     """Pixels that look around themselves, some two pixels far, as a trained encoder does."""
@@ -267,21 +269,21 @@ inputs = attention_inputs([(12, 12), (24, 24), (48, 48)])
 values, sizes, locations, weights = inputs
 towards = torch.randn_like(values)
 
-def there_and_back(attend):
-    return torch.autograd.grad(attend(*inputs), (values, locations, weights), towards)
+def there_and_back(way):
+    return torch.autograd.grad(way(*inputs), (values, locations, weights), towards)
 
 
-same(read, by_level, *inputs, tolerance=1e-4)
-same(there_and_back(read), there_and_back(attend_slow), tolerance=1e-2)
+same(attend, by_level, *inputs, tolerance=1e-4)
+same(there_and_back(attend), there_and_back(attend_slow), tolerance=1e-2)
 
 # %%
 twins, rows = {"head by head": attend_slow, "level by level": by_level}, []
 for name, slow in twins.items():
     with torch.no_grad():
-        forward = lambda: slow(*inputs), lambda: read(*inputs)
-        rows.append(race(f"{name} → read, forward", *forward, rounds=5))
-    both = lambda: there_and_back(slow), lambda: there_and_back(read)
-    rows.append(race(f"{name} → read, and backward", *both, rounds=3))
+        forward = lambda: slow(*inputs), lambda: attend(*inputs)
+        rows.append(race(f"{name} → attend, forward", *forward, rounds=5))
+    both = lambda: there_and_back(slow), lambda: there_and_back(attend)
+    rows.append(race(f"{name} → attend, and backward", *both, rounds=3))
 table(HEADER, rows)
 
 # %% [markdown]
@@ -385,7 +387,7 @@ shape_table(
 
 # %%
 from torchvision.ops import FrozenBatchNorm2d
-from minim2f.model.backbone import FrozenNorm
+from minim2f.ops.norm import FrozenNorm
 
 norms = FrozenBatchNorm2d(256), FrozenNorm(256)
 pixels, wide, kernel = torch.randn(5376, 256), torch.randn(1024, 256), torch.randn(256, 256, 3, 3)
@@ -406,7 +408,7 @@ steps = {  # operations, numbers moved
 ways = {  # slow and fast, or the only one
     "linear layer": [lambda: F.linear(pixels, wide)],
     "3×3 convolution": [lambda: F.conv2d(maps, kernel, padding=1)],
-    "deformable reads": [lambda: by_level(*big), lambda: read(*big)],
+    "deformable reads": [lambda: by_level(*big), lambda: attend(*big)],
     "softmax": [lambda: last.softmax(-1), lambda: first.softmax(0)],
     "frozen norm": [lambda n=n: n(f_pixel) for n in norms],
 }
@@ -451,14 +453,14 @@ from minim2f.model.transformer_decoder import attention_mask
 small = F.interpolate(f_pixel, (64, 64), mode="bilinear").flatten(2)
 mine = resize_then_draw(e, f_pixel, (64, 64)) >= 0
 same(mine | ~mine.any(-1, keepdim=True), attention_mask(e, small))
-same(P.sample_wide(f_pixel, few).mT, P.sample(f_pixel, few))
+same(sample_rows(f_pixel, few), P.sample(f_pixel, few))
 
 # %%
 tiny = [t.detach()[:, :3, :1].double() if torch.is_tensor(t) else t for t in inputs]
 tiny[0], tiny[1] = torch.randn(1, 21, 1, 2).double(), [(1, 1), (2, 2), (4, 4)]
 tiny = [t.requires_grad_() if torch.is_tensor(t) else t for t in tiny]
-same(read(*tiny), by_level(*tiny), tolerance=1e-12)
-assert torch.autograd.gradcheck(lambda v, l, w: read(v, tiny[1], l, w), (tiny[0], *tiny[2:]))
+same(attend(*tiny), by_level(*tiny), tolerance=1e-12)
+assert torch.autograd.gradcheck(lambda v, l, w: attend(v, tiny[1], l, w), (tiny[0], *tiny[2:]))
 
 # %% [markdown]
 # ## Experiment
@@ -470,7 +472,7 @@ assert torch.autograd.gradcheck(lambda v, l, w: read(v, tiny[1], l, w), (tiny[0]
 
 # %%
 def draw_then_read(e, f_pixel, points):
-    return P.sample_wide((f_pixel.permute(0, 2, 3, 1) @ e[0].T).permute(0, 3, 1, 2), points).mT
+    return sample_rows((f_pixel.permute(0, 2, 3, 1) @ e[0].T).permute(0, 3, 1, 2), points)
 
 
 same(draw_then_read, draw_then_sample, e, f_pixel, many, tolerance=1e-3)
@@ -778,9 +780,9 @@ exercise("E.3", whole_speedup)
 library_table(
     {
         "resize_then_draw": "minim2f.model.transformer_decoder.attention_mask",
-        "sample_then_draw": "minim2f.training.points.sample_wide",
-        "read, in_order": "minim2f.ops.deformable.read",
-        "norms[1]": "minim2f.model.backbone.FrozenNorm",
+        "sample_then_draw": "minim2f.ops.sampling.sample_rows",
+        "in_order": "minim2f.ops.deformable.attend",
+        "norms[1]": "minim2f.ops.norm.FrozenNorm",
         "strips": "minim2f.ops.strips.Strips",
         "race": "minim2f.bench.measure.paired",
         "the stored result": "minim2f.bench.run.bench",
