@@ -1,4 +1,4 @@
-"""The house stays as it was drawn: who imports whom, how long a room is, what stays outside."""
+"""The plan holds: who imports whom, how long a module is, what is never committed."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ MAY_IMPORT = {
     "plots": {"shapes", "files", "data", "metrics", "colors"},
     "training_report": {"plots"},
 }
-WINGS = set(MAY_IMPORT)
+PARTS = set(MAY_IMPORT)
 MAY_IMPORT |= {
-    "": WINGS,
-    "demo": WINGS,
-    "book": WINGS | {"", "book", "demo"},
-    "bench": WINGS | {"bench"},
-    "train_command": WINGS,
-    "cli": WINGS | {"bench", "book", "demo", "train_command"},
+    "": PARTS,
+    "demo": PARTS,
+    "book": PARTS | {"", "book", "demo"},
+    "bench": PARTS | {"bench"},
+    "train_command": PARTS,
+    "cli": PARTS | {"bench", "book", "demo", "train_command"},
     "__main__": {"cli"},
 }
 
@@ -73,8 +73,8 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
-def lies_under(name: str, wing: str) -> bool:
-    return name == wing or (wing != "" and name.startswith(wing + "."))
+def lies_under(name: str, part: str) -> bool:
+    return name == part or (part != "" and name.startswith(part + "."))
 
 
 def imports(tree: ast.AST, package: str) -> set[str]:
@@ -171,13 +171,13 @@ def test_imports_are_read(source: str, package: str, expected: set[str]) -> None
 def test_nobody_imports_against_the_road() -> None:
     wrong = []
     for name in MODULES:
-        rules = [wing for wing in MAY_IMPORT if lies_under(name, wing)]
+        rules = [part for part in MAY_IMPORT if lies_under(name, part)]
         if not rules:
-            wrong.append(f"{name} lies in no wing of the house: it needs a row in MAY_IMPORT")
+            wrong.append(f"{name} is in no part of the plan: it needs a row in MAY_IMPORT")
             continue
         allowed = MAY_IMPORT[max(rules, key=len)]
         for target in imports_of(name):
-            if not any(lies_under(target, wing) for wing in allowed):
+            if not any(lies_under(target, part) for part in allowed):
                 wrong.append(f"{name or 'minim2f'} imports {target or 'minim2f'}")
     assert_none(wrong)
 
@@ -186,7 +186,7 @@ def test_imports_have_no_circle() -> None:
     TopologicalSorter({name: imports_of(name) for name in MODULES}).prepare()
 
 
-# --- the rooms ---------------------------------------------------------------------------------
+# --- the modules ---------------------------------------------------------------------------------
 
 
 def test_modules_and_functions_stay_short() -> None:
@@ -203,8 +203,8 @@ def test_modules_and_functions_stay_short() -> None:
 
 
 def test_the_model_stays_under_a_thousand_lines() -> None:
-    rooms = [path for name, path in MODULES.items() if lies_under(name, "model")]
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in rooms) < 1000
+    modules = [path for name, path in MODULES.items() if lies_under(name, "model")]
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in modules) < 1000
 
 
 def test_lines_stay_within_100_characters() -> None:
