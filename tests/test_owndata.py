@@ -9,8 +9,6 @@ import pickle
 import random
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-import minim2f
 from minim2f.data import open_dataset
 from minim2f.data.check import find_faults
 from minim2f.data.coco_instances import CocoInstances
@@ -697,18 +694,3 @@ def test_segment_masks_of_panoptic_data_have_the_crowd(panoptic):
     assert data.task == "panoptic" and len(data) == 2
     masks = data[0].segment_masks()
     assert torch.equal(masks[:4], data[0].masks) and masks[4].sum() == 12
-
-
-def test_opening_data_brings_neither_pycocotools_nor_matplotlib():
-    """They take their time, and only who decodes masks or draws needs them."""
-    package = Path(minim2f.__file__).parent
-    code = f"""
-import sys, types
-package = sys.modules["minim2f"] = types.ModuleType("minim2f")  # without its own __init__
-package.__path__ = [{str(package)!r}]
-import minim2f.data
-minim2f.data.open_dataset("scenes")[0].segment_masks()
-print(sorted({{"pycocotools", "matplotlib"}} & set(sys.modules)))
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout.strip() == "[]", run.stdout + run.stderr

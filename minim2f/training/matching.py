@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..model.config import Config
@@ -111,6 +110,8 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         NotFinite: a cost that is NaN or infinite; a ValueError.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second, for training alone
+
     if not cost.isfinite().all():
         n, g = (~cost.isfinite()).nonzero()[0].tolist()
         raise NotFinite(
