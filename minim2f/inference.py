@@ -18,8 +18,8 @@ from .ops.enlarge import Enlarged, strips
 from .prediction import input_size, predict, predict_masks
 from .shapes import check, scope
 
-__all__ = ["Result", "as_result", "input_size", "instances", "panoptic", "predict"]
-__all__ += ["predict_masks", "segment", "semantic_scores"]
+__all__ = ["Result", "as_result", "categories_of", "input_size", "instances", "panoptic"]
+__all__ += ["predict", "predict_masks", "segment", "semantic_scores"]
 
 
 @dataclass
@@ -87,7 +87,7 @@ def _best_pairs(
     inside = p.new_zeros(len(used), mask_logits.shape[1])  # sums over a row of the picture
     areas = torch.zeros_like(inside, dtype=torch.int64)
     for rows, logits in strips(mask_logits, used):
-        mask = logits > 0
+        mask = (logits > 0).float()
         inside[:, rows] = (logits.sigmoid() * mask).sum(-1)
         areas[:, rows] = mask.sum(-1)
     areas = areas.sum(1)
@@ -165,7 +165,7 @@ def _contest(
     pixels = torch.zeros(3, len(queries), dtype=torch.int64, device=device)
     for rows, logits in strips(mask_logits, queries):
         masks = logits.sigmoid()
-        best = (scores[:, None, None] * masks).argmax(0)
+        best = (scores[:, None, None] * masks).max(0).indices  # faster than argmax
         whole = masks >= 0.5
         inside = whole.gather(0, best[None])[0]
         winner[rows] = best.where(inside, -1)
@@ -212,6 +212,15 @@ def segment(
     return as_result(*logits, model.config, task, score_threshold, top_k)
 
 
+def categories_of(config: Config) -> list[dict]:
+    """The classes of a model as COCO dicts, those without an isthing as things.
+
+    A model without class names has the things "class 0", "class 1", ..., with these numbers as ids.
+    """
+    unnamed = [{"id": k, "name": f"class {k}"} for k in range(config.num_classes)]
+    return [{"isthing": 1} | category for category in config.categories or unnamed]
+
+
 @torch.inference_mode()
 def as_result(
     class_logits: Tensor,
@@ -222,7 +231,7 @@ def as_result(
     top_k: int = 100,
 ) -> Result:
     """Reads what `predict` or `predict_masks` returns as a task asks; `segment` describes how."""
-    categories = config.categories or [{"id": k, "isthing": 1} for k in range(config.num_classes)]
+    categories = categories_of(config)
     things = torch.tensor([bool(c["isthing"]) for c in categories], device=class_logits.device)
     if task == "panoptic":
         threshold = 0.8 if score_threshold is None else score_threshold
@@ -252,9 +261,9 @@ def _classes(
         scores = semantic_scores(class_logits, logits)
         share, best = (scores / scores.sum(0).clamp(min=1e-12)).max(0)
         labels[rows] = best
-        best = best.flatten()
-        pixels += best.bincount(minlength=classes).cpu()
-        shares += best.bincount(share.flatten(), classes).cpu()
+        best, share = best.flatten().cpu(), share.flatten().cpu().double()
+        pixels += best.bincount(minlength=classes)
+        shares += best.bincount(share, classes)
     present = pixels.nonzero()[:, 0]
     return labels, list(zip(present.tolist(), (shares / pixels)[present].tolist()))
 

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "training.loop": {"model", "training", "data", "plots"},
     "prediction": {"ops", "model"},
     "inference": {"shapes", "ops", "data", "model", "prediction"},
+    "results": {"files", "data", "inference"},
     "checkpoints": {"files", "model", "checkpoints"},
     "metrics": {"shapes", "data", "metrics"},
     "plots": {"shapes", "files", "data", "metrics"},
