@@ -262,12 +262,12 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("rows", [1, 7, 10**6])
+@pytest.mark.parametrize("rows", [9, 64, 10**6])
 @pytest.mark.parametrize("task", WHOLE)
 @pytest.mark.parametrize(("padded", "inner", "size"), SIZES)
 def test_strips_give_what_the_whole_gives(padded, inner, size, task, rows, monkeypatch):
     monkeypatch.setattr(enlarge, "NUMBERS", 12 * size[1] * rows)
-    config = minim2f.preset("tiny", num_classes=3, categories=CATEGORIES)
+    config, seen = minim2f.preset("tiny", num_classes=3, categories=CATEGORIES), 0
     for seed in range(3):
         class_logits, small = blobs(seed, padded[0] // 4, padded[1] // 4)
         masks = Enlarged(small, padded, inner, size)
@@ -281,7 +281,8 @@ def test_strips_give_what_the_whole_gives(padded, inner, size, task, rows, monke
             ]
             scores = [score for _, score in found]
             assert [s["score"] for s in result.segments] == pytest.approx(scores, rel=1e-5)
-    assert size == (1, 1) or len(found) > 0
+        seen += len(found)
+    assert size == (1, 1) or seen
 
 
 @pytest.mark.parametrize(("padded", "inner", "size"), SIZES)
