@@ -9,13 +9,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from .data.images import to_image
 from .data.sample import bounding_box
 from .model.config import Config
 from .model.mask2former import Mask2Former
+from .ops.enlarge import Enlarged, strips
+from .prediction import input_size, predict, predict_masks
 from .shapes import check, scope
+
+__all__ = ["Result", "as_result", "categories_of", "input_size", "instances", "panoptic"]
+__all__ += ["predict", "predict_masks", "segment", "semantic_scores"]
 
 
 @dataclass
@@ -48,7 +52,10 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def instances(
-    class_logits: Tensor, mask_logits: Tensor, top_k: int = 100, things: Tensor | None = None
+    class_logits: Tensor,
+    mask_logits: Tensor | Enlarged,
+    top_k: int = 100,
+    things: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best (query, class) pairs; one query may appear several times with different classes.
 
@@ -62,24 +69,46 @@ def instances(
         Scores (M,), best first: class probability times mean mask probability inside the mask;
         class indices (M,); masks (M, H, W) bool, where the logit is positive.
     """
-    with scope():
-        check("class logits", class_logits, "N K+1")
-        check("mask logits", mask_logits, "N H W")
+    scores, labels, queries, _ = _best_pairs(class_logits, mask_logits, top_k, things)
+    return scores, labels, _masks(mask_logits, queries)
+
+
+def _best_pairs(
+    class_logits: Tensor, mask_logits: Tensor | Enlarged, top_k: int, things: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scores, classes, queries and areas (M,) of `instances`, without their masks."""
+    _check(class_logits, mask_logits)
     p = class_logits.softmax(-1)[:, :-1]
     scores, order = p.flatten().topk(min(top_k, p.numel()))
     queries, labels = order // p.shape[1], order % p.shape[1]
     if things is not None:
         scores, queries, labels = (t[things[labels]] for t in (scores, queries, labels))
-    logits = mask_logits[queries]
-    masks = logits > 0
-    inside = (logits.sigmoid() * masks).flatten(1).sum(1) / (masks.flatten(1).sum(1) + 1e-6)
-    scores, order = (scores * inside).sort(descending=True, stable=True)
-    return scores, labels[order], masks[order]
+    used, place = queries.unique(return_inverse=True)
+    inside = p.new_zeros(len(used), mask_logits.shape[1])  # sums over a row of the picture
+    areas = torch.zeros_like(inside, dtype=torch.int64)
+    for rows, logits in strips(mask_logits, used):
+        mask = (logits > 0).float()
+        inside[:, rows] = (logits.sigmoid() * mask).sum(-1)
+        areas[:, rows] = mask.sum(-1)
+    areas = areas.sum(1)
+    sure = inside.sum(1) / (areas + 1e-6)
+    scores, order = (scores * sure[place]).sort(descending=True, stable=True)
+    return scores, labels[order], queries[order], areas[place[order]]
+
+
+def _masks(mask_logits: Tensor | Enlarged, queries: Tensor) -> Tensor:
+    """(M, H, W) bool, where the logits of these queries are positive."""
+    used, place = queries.unique(return_inverse=True)
+    size = mask_logits.shape[1:]
+    masks = torch.empty(len(queries), *size, dtype=torch.bool, device=mask_logits.device)
+    for rows, logits in strips(mask_logits, used):
+        masks[:, rows] = (logits > 0)[place]
+    return masks
 
 
 def panoptic(
     class_logits: Tensor,
-    mask_logits: Tensor,
+    mask_logits: Tensor | Enlarged,
     things: Tensor,
     score_threshold: float = 0.8,
     overlap_threshold: float = 0.8,
@@ -96,23 +125,19 @@ def panoptic(
     Returns:
         ids (H, W) int64, 0 for void, and a dict (id, class, score, isthing) for each segment.
     """
-    with scope():
-        check("class logits", class_logits, "N K+1")
-        check("mask logits", mask_logits, "N H W")
+    _check(class_logits, mask_logits)
     scores, labels = class_logits.softmax(-1).max(-1)
     kept = (labels < class_logits.shape[-1] - 1) & (scores > score_threshold)
-    scores, labels, masks = scores[kept], labels[kept], mask_logits[kept].sigmoid()
-    ids = torch.zeros(mask_logits.shape[1:], dtype=torch.int64, device=mask_logits.device)
+    scores, labels, queries = scores[kept], labels[kept], kept.nonzero()[:, 0]
+    size, device = mask_logits.shape[1:], mask_logits.device
+    ids = torch.zeros(size, dtype=torch.int64, device=device)
     segments: list[dict] = []
     stuff: dict[int, dict] = {}
-    if not len(scores):
+    if not len(queries):
         return ids, segments
-    winner = (scores[:, None, None] * masks).argmax(0)
+    winner, whole, won, final = _contest(scores, mask_logits, queries)
     for q, (score, label) in enumerate(zip(scores.tolist(), labels.tolist())):
-        whole = masks[q] >= 0.5
-        won = winner == q
-        final = won & whole
-        if not final.any() or won.sum() / whole.sum() < overlap_threshold:
+        if not final[q] or won[q] / whole[q] < overlap_threshold:
             continue
         isthing = bool(things[label])
         if not isthing and label in stuff:
@@ -122,50 +147,39 @@ def panoptic(
             segment = {"id": len(segments) + 1, "class": label, "score": score, "isthing": isthing}
             segments.append(segment)
             stuff.setdefault(label, segment)
-        ids[final] = segment["id"]
+        ids.masked_fill_(winner == q, segment["id"])
     return ids, segments
 
 
-def input_size(height: int, width: int, config: Config) -> tuple[int, int]:
-    """The height and width at which a model of this config looks at a picture."""
-    scale = min(config.short_side / min(height, width), config.long_side / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-
-
-@torch.inference_mode()
-def predict(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Runs a model on one picture.
-
-    The picture is resized (shortest side `config.short_side`, longest at most `config.long_side`),
-    padded and predicted; its mask logits are enlarged to the padded size, freed of the padding, and
-    resized to the picture. The model runs in eval mode and is left in the mode it was in.
-
-    Args:
-        model: any model.
-        image: (3, H, W) uint8, RGB.
+def _contest(
+    scores: Tensor, mask_logits: Tensor | Enlarged, queries: Tensor
+) -> tuple[Tensor, list[int], list[int], list[int]]:
+    """The query that wins each pixel, by score times mask; -1 where it is below 0.5 itself.
 
     Returns:
-        Class logits (N, K+1) and mask logits (N, H, W).
+        The winners (H, W) int16, positions in `queries`. For each of the queries the pixels of its
+        whole mask, those that it won, and those of them that are in its mask.
     """
-    height, width = image.shape[1:]
-    size = input_size(height, width, model.config)
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.BILINEAR)
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    training = model.training
-    model.eval()
-    try:
-        batch = model.batch([pixels.to(model.mean.device)])
-        prediction = model(batch)
-    finally:
-        model.train(training)
-    logits = _resize(prediction.mask_logits, batch.shape[2:])[..., : size[0], : size[1]]
-    return prediction.class_logits[0], _resize(logits, (height, width))[0]
+    size, device = mask_logits.shape[1:], mask_logits.device
+    winner = torch.empty(size, dtype=torch.int16, device=device)
+    pixels = torch.zeros(3, len(queries), dtype=torch.int64, device=device)
+    for rows, logits in strips(mask_logits, queries):
+        masks = logits.sigmoid()
+        best = (scores[:, None, None] * masks).max(0).indices  # faster than argmax
+        whole = masks >= 0.5
+        inside = whole.gather(0, best[None])[0]
+        winner[rows] = best.where(inside, -1)
+        pixels[0] += whole.flatten(1).sum(1)
+        pixels[1] += best.flatten().bincount(minlength=len(queries))
+        pixels[2] += best.flatten().bincount(inside.flatten(), len(queries)).long()
+    return winner, *pixels.tolist()
 
 
-def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == tuple(size):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+def _check(class_logits: Tensor, mask_logits: Tensor | Enlarged) -> None:
+    with scope():
+        check("class logits", class_logits, "N K+1")
+        if isinstance(mask_logits, Tensor):
+            check("mask logits", mask_logits, "N H W")
 
 
 def segment(
@@ -194,38 +208,64 @@ def segment(
     """
     if task not in ("panoptic", "instance", "semantic"):
         raise ValueError(f"task is {task!r}; there are 'panoptic', 'instance' and 'semantic'")
-    logits = predict(model, to_image(image, exif=True))
-    return read(*logits, model.config, task, score_threshold, top_k)
+    logits = predict_masks(model, to_image(image, exif=True))
+    return as_result(*logits, model.config, task, score_threshold, top_k)
 
 
-def read(
+def categories_of(config: Config) -> list[dict]:
+    """The classes of a model as COCO dicts, those without an isthing as things.
+
+    A model without class names has the things "class 0", "class 1", ..., with these numbers as ids.
+    """
+    unnamed = [{"id": k, "name": f"class {k}"} for k in range(config.num_classes)]
+    return [{"isthing": 1} | category for category in config.categories or unnamed]
+
+
+@torch.inference_mode()
+def as_result(
     class_logits: Tensor,
-    mask_logits: Tensor,
+    mask_logits: Tensor | Enlarged,
     config: Config,
     task: str,
     score_threshold: float | None = None,
     top_k: int = 100,
 ) -> Result:
-    """Reads one prediction as a task asks: from what `predict` returns, as `segment` describes."""
-    categories = config.categories or [{"id": k, "isthing": 1} for k in range(config.num_classes)]
-    things = torch.tensor([bool(c["isthing"]) for c in categories], device=mask_logits.device)
+    """Reads what `predict` or `predict_masks` returns as a task asks; `segment` describes how."""
+    categories = categories_of(config)
+    things = torch.tensor([bool(c["isthing"]) for c in categories], device=class_logits.device)
     if task == "panoptic":
         threshold = 0.8 if score_threshold is None else score_threshold
         ids, found = panoptic(class_logits, mask_logits, things, threshold)
         masks = ids == torch.tensor([s["id"] for s in found], device=ids.device)[:, None, None]
         entries = [(s["class"], s["score"]) for s in found]
     elif task == "semantic":
-        scores = semantic_scores(class_logits, mask_logits)
-        share, labels = (scores / scores.sum(0).clamp(min=1e-12)).max(0)
-        present = labels.unique()
+        labels, entries = _classes(class_logits, mask_logits)
+        present = torch.tensor([label for label, _ in entries], device=labels.device)
         masks = labels == present[:, None, None]
-        entries = [(k, share[labels == k].mean().item()) for k in present.tolist()]
     else:
-        scores, labels, masks = instances(class_logits, mask_logits, top_k, things)
-        kept = (scores >= (score_threshold or 0.0)) & masks.flatten(1).any(1)
-        masks = masks[kept]
+        scores, labels, queries, areas = _best_pairs(class_logits, mask_logits, top_k, things)
+        kept = (scores >= (score_threshold or 0.0)) & (areas > 0)
+        masks = _masks(mask_logits, queries[kept])
         entries = list(zip(labels[kept].tolist(), scores[kept].tolist()))
     return _result(masks.cpu().numpy(), entries, categories)
+
+
+def _classes(
+    class_logits: Tensor, mask_logits: Tensor | Enlarged
+) -> tuple[Tensor, list[tuple[int, float]]]:
+    """The class of each pixel (H, W), and each class that is there with its mean share of S."""
+    classes = class_logits.shape[1] - 1
+    labels = torch.empty(mask_logits.shape[1:], dtype=torch.int16, device=mask_logits.device)
+    pixels, shares = torch.zeros(2, classes, dtype=torch.float64)
+    for rows, logits in strips(mask_logits):
+        scores = semantic_scores(class_logits, logits)
+        share, best = (scores / scores.sum(0).clamp(min=1e-12)).max(0)
+        labels[rows] = best
+        best, share = best.flatten().cpu(), share.flatten().cpu().double()
+        pixels += best.bincount(minlength=classes)
+        shares += best.bincount(share, classes)
+    present = pixels.nonzero()[:, 0]
+    return labels, list(zip(present.tolist(), (shares / pixels)[present].tolist()))
 
 
 def _result(masks: np.ndarray, entries: list[tuple[int, float]], categories: list[dict]) -> Result:

@@ -458,7 +458,7 @@ def quality(group, outputs, order, k):
     metric = minim2f.metrics.PanopticQuality(scenes.categories)
     for sample, (classes, masks) in zip(group, outputs):
         quiet = switch_off(classes, order(classes)[:k])
-        result = inference.read(quiet, masks, model.config, "panoptic")
+        result = inference.as_result(quiet, masks, model.config, "panoptic")
         metric.update(result.ids, result.segments, sample.ids, sample.segments)
     return metric.compute()["All"]["pq"]
 

@@ -10,9 +10,22 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import minim2f
-from minim2f.inference import instances, panoptic, semantic_scores
+from minim2f.data.images import to_image
+from minim2f.inference import (
+    as_result,
+    instances,
+    panoptic,
+    predict,
+    predict_masks,
+    semantic_scores,
+)
+from minim2f.ops import enlarge, reference
+from minim2f.ops.enlarge import Enlarged
 
 THINGS = torch.tensor([True, False])  # class 0 is a thing, class 1 is stuff
 IN, OUT = 9.0, -9.0  # mask logits well inside and outside
@@ -176,6 +189,166 @@ def test_results_describe_their_own_maps(model, task):
         scores = [s["score"] for s in result.segments]
         assert scores == sorted(scores, reverse=True)
         assert all(s["isthing"] for s in result.segments)
+
+
+# ---- by strips of rows -----------------------------------------------------------------------
+
+
+def whole_semantic(class_logits, mask_logits):
+    """What each way of reading means, written down for full-size maps that are all there."""
+    scores = semantic_scores(class_logits, mask_logits)
+    labels = scores.argmax(0)
+    share = scores.max(0).values / scores.sum(0)
+    present = labels.unique()
+    found = [(k, share[labels == k].double().mean().item()) for k in present.tolist()]
+    return labels == present[:, None, None], found
+
+
+def whole_instance(class_logits, mask_logits, top_k=100):
+    p = class_logits.softmax(-1)[:, :-1]
+    scores, order = p.flatten().topk(min(top_k, p.numel()))
+    queries, labels = order // p.shape[1], order % p.shape[1]
+    scores, queries, labels = (t[labels == 0] for t in (scores, queries, labels))  # the thing
+    logits = mask_logits[queries].double()
+    masks = logits > 0
+    inside = (logits.sigmoid() * masks).sum((1, 2)) / (masks.sum((1, 2)) + 1e-6)
+    scores, order = (scores * inside).sort(descending=True, stable=True)
+    masks, labels = masks[order], labels[order]
+    kept = masks.flatten(1).any(1)
+    return masks[kept], list(zip(labels[kept].tolist(), scores[kept].tolist()))
+
+
+def whole_panoptic(class_logits, mask_logits):
+    scores, labels = class_logits.softmax(-1).max(-1)
+    kept = (labels < class_logits.shape[-1] - 1) & (scores > 0.8)
+    scores, labels, masks = scores[kept], labels[kept].tolist(), mask_logits[kept].sigmoid()
+    winner = (scores[:, None, None] * masks).argmax(0)
+    found, stuff = [], {}
+    for q, label in enumerate(labels):
+        whole, won = masks[q] >= 0.5, winner == q
+        if not (won & whole).any() or won.sum().item() / whole.sum().item() < 0.8:
+            continue
+        if label in stuff:
+            mask, _, score = found[stuff[label]]
+            found[stuff[label]] = mask | (won & whole), label, max(score, scores[q].item())
+            continue
+        if label > 0:
+            stuff[label] = len(found)
+        found.append((won & whole, label, scores[q].item()))
+    empty = torch.zeros(0, *mask_logits.shape[1:], dtype=torch.bool)
+    masks = torch.stack([mask for mask, _, _ in found]) if found else empty
+    return masks, [(label, score) for _, label, score in found]
+
+
+WHOLE = {"semantic": whole_semantic, "instance": whole_instance, "panoptic": whole_panoptic}
+
+
+def blobs(seed, h, w, n=12):
+    """Class logits, of which most are sure, and small smooth mask logits (n, h, w)."""
+    torch.manual_seed(seed)
+    class_logits = torch.randn(n, 4) * 6
+    coarse = torch.randn(n, 3, 3) * 4 - 1.5
+    return class_logits, F.interpolate(coarse[None], size=(h, w), mode="bilinear")[0]
+
+
+# Padded input, the picture in it, and the picture as it was given: enlarged, reduced, odd, thin.
+SIZES = [
+    ((96, 128), (96, 128), (96, 128)),
+    ((96, 128), (90, 127), (211, 301)),
+    ((96, 128), (96, 97), (31, 33)),
+    ((32, 352), (7, 333), (10, 500)),
+    ((320, 32), (311, 5), (467, 7)),
+    ((32, 32), (1, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("rows", [9, 64, 10**6])
+@pytest.mark.parametrize("task", WHOLE)
+@pytest.mark.parametrize(("padded", "inner", "size"), SIZES)
+def test_strips_give_what_the_whole_gives(padded, inner, size, task, rows, monkeypatch):
+    monkeypatch.setattr(enlarge, "NUMBERS", 12 * size[1] * rows)
+    config, seen = minim2f.preset("tiny", num_classes=3, categories=CATEGORIES), 0
+    for seed in range(3):
+        class_logits, small = blobs(seed, padded[0] // 4, padded[1] // 4)
+        masks = Enlarged(small, padded, inner, size)
+        whole = masks.whole()
+        for given in (masks, whole):
+            result = as_result(class_logits, given, config, task)
+            expected, found = WHOLE[task](class_logits, whole)
+            assert (result.masks == expected.numpy()).all()
+            assert [s["category_id"] for s in result.segments] == [
+                CATEGORIES[label]["id"] for label, _ in found
+            ]
+            scores = [score for _, score in found]
+            assert [s["score"] for s in result.segments] == pytest.approx(scores, rel=1e-5)
+        seen += len(found)
+    assert size == (1, 1) or seen
+
+
+@pytest.mark.parametrize(("padded", "inner", "size"), SIZES)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_strips_are_two_bilinear_resizings(padded, inner, size, kind, monkeypatch):
+    monkeypatch.setattr(enlarge, "NUMBERS", 5 * size[1] * 4)
+    small = torch.randn(5, padded[0] // 4, padded[1] // 4, dtype=kind)
+    masks, some = Enlarged(small, padded, inner, size), torch.tensor([3, 0])
+    large = F.interpolate(small[None], size=padded, mode="bilinear")[..., : inner[0], : inner[1]]
+    large = F.interpolate(large, size=size, mode="bilinear")[0]
+    tolerance = 1e-5 if kind == torch.float32 else 1e-12
+    torch.testing.assert_close(masks.whole(), large, rtol=0, atol=tolerance)
+    for rows, logits in masks.strips(some):
+        torch.testing.assert_close(logits, large[some, rows], rtol=0, atol=tolerance)
+    with reference():
+        torch.testing.assert_close(masks.whole(), large, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", WHOLE)
+@pytest.mark.parametrize("size", [(70, 101), (1, 1), (10, 2000), (300, 200)])
+def test_segment_reads_what_predict_gives(model, task, size):
+    image = picture(*size)
+    result = minim2f.segment(model, image, task)
+    again = as_result(*predict(model, to_image(image)), model.config, task)
+    assert (result.ids == again.ids).all() and (result.masks == again.masks).all()
+    assert result.segments == again.segments and result.ids.shape == size
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that any floating-point tensor had."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                self.numbers = max(self.numbers, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("task", WHOLE)
+def test_no_full_size_logits_are_made(model, task, monkeypatch):
+    monkeypatch.setattr(enlarge, "NUMBERS", 2**14)
+    logits = predict_masks(model, to_image(picture(400, 600)))
+    with Largest() as largest:
+        as_result(*logits, model.config, task)
+    assert 0 < largest.numbers < 2 * 2**14  # all of them are 16 x 240,000
+    with Largest() as largest:
+        logits[1].whole()
+    assert largest.numbers == 16 * 240_000
+
+
+@pytest.mark.parametrize("task", WHOLE)
+def test_odd_pictures_and_models(task):
+    torch.manual_seed(0)
+    plain = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=3))
+    for size in ((1, 1), (10, 2000), (2000, 10)):
+        result = minim2f.segment(plain, picture(*size), task)
+        assert result.ids.shape == size and result.masks.shape == (len(result.segments), *size)
+        assert {s["category_id"] for s in result.segments} <= {0, 1, 2}
+    plain.decoder.class_head.bias.data[-1] = 1e4  # nothing but "no object"
+    result = minim2f.segment(plain, picture(), task, score_threshold=0.5)
+    if task != "semantic":
+        assert result.segments == [] and not result.ids.any()
+        assert result.masks.shape == (0, 70, 101) and result.masks.dtype == bool
 
 
 def test_score_threshold_and_top_k(model):

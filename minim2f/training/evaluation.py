@@ -6,7 +6,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
-from ..inference import predict, read
+from ..inference import as_result, predict_masks
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.mask2former import Mask2Former
 from . import distributed
@@ -33,9 +33,9 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
     mine = range(*cuts[distributed.rank() :][:2])
     for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
         sample = dataset[index]
-        logits = predict(model, sample.image)
+        logits = predict_masks(model, sample.image)
         for task, metric in metrics.items():
-            result = read(*logits, model.config, task)
+            result = as_result(*logits, model.config, task)
             if task == "instance":
                 truth = (sample.segment_masks(), sample.segments)
                 metric.update(result.masks, result.segments, *truth)
@@ -103,9 +103,9 @@ def table(scores: dict) -> str:
 
 def comparison(model: Mask2Former, sample: Sample) -> dict:
     """One picture with its truth and the three results, as `plots.compare` draws them."""
-    logits = predict(model, sample.image)
+    logits = predict_masks(model, sample.image)
     semantic, instance, panoptic = (
-        read(*logits, model.config, task, 0.5 if task == "instance" else None)
+        as_result(*logits, model.config, task, 0.5 if task == "instance" else None)
         for task in ("semantic", "instance", "panoptic")
     )
     return {
