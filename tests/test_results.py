@@ -18,7 +18,7 @@ from minim2f.data import open_dataset
 from minim2f.data.coco_panoptic import CocoPanoptic, rgb_to_id, write_coco
 from minim2f.data.images import read_png
 from minim2f.data.label_maps import LabelMaps
-from minim2f.data.sample import Memory, bounding_box
+from minim2f.data.sample import SampleList, bounding_box
 from minim2f.data.tasks import as_task
 from minim2f.inference import Result, categories_of
 from minim2f.metrics import AveragePrecision, MeanIoU, PanopticQuality
@@ -56,7 +56,7 @@ def near(mask: torch.Tensor, step: int) -> np.ndarray:
 def guesses(task: str):
     """Ten scenes, and for each a result with small errors, wrong classes and missing segments."""
     scenes = open_dataset("scenes")
-    scenes = Memory([scenes[i] for i in range(10)], scenes.categories)
+    scenes = SampleList([scenes[i] for i in range(10)], scenes.categories)
     dice, results = np.random.default_rng(0), []
     view = as_task(scenes, task)
     ids = [c["id"] for c in view.categories]
