@@ -35,7 +35,9 @@ def load(
         path: one of
             - a file or folder that `save` wrote;
             - a Hugging Face folder, with config.json and model.safetensors;
-            - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed;
+            - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed. It
+              does not name its classes: those of the authors' files are known by the file's name,
+              others are guessed from their number, and a guess is printed;
             - the name of a published one, of the authors' or of the Hugging Face hub, fetched when
               it is first asked for: see `minim2f.checkpoints.published.fetch`;
             - the name of a model that comes with the package: "tiny", trained on the scenes.
