@@ -86,16 +86,16 @@ def run_predict(args: argparse.Namespace) -> None:
     image = to_image(args.picture, exif=True)
     threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
     result = segment(model, image, args.task, threshold)
-    categories = model.config.categories or [{"id": k} for k in range(model.config.num_classes)]
+    categories = model.config.classes
     fig, axes = plots.figure(size=8, aspect=image.shape[1] / image.shape[2])
     if args.task == "instance":
         plots.draw_instances(axes[0, 0], image, result.masks, result.segments, categories)
     else:
         plots.draw_segments(axes[0, 0], image, result.ids, result.segments, categories)
     print(f"wrote {plots.save(fig, args.out)}")
-    names = {c["id"]: c["name"] for c in model.config.categories}
+    names = {c["id"]: c["name"] for c in categories}
     for s in result.segments:
-        name = names.get(s["category_id"], s["category_id"])
+        name = names[s["category_id"]]
         print(
             f"{s['id']:4}  {name:24} score {s['score']:.2f}  {s['area']:8} pixels  box {s['box']}"
         )

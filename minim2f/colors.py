@@ -32,7 +32,8 @@ def class_styles(
     Args:
         segments: dicts (category_id).
         categories: COCO category dicts (id, name). Those without a "color" (RGB, 0 ... 255) have
-            the colour of the query of their index.
+            the colour of the query of their index. Where there are none at all, as for a model
+            whose classes have no names, a category id is a class index: "class 17".
         order: a number for each segment. Of one class, the segment with the lowest has the class's
             colour, and the next ones have shades of it.
 
@@ -42,6 +43,9 @@ def class_styles(
     Raises:
         ValueError: a segment of an unknown category.
     """
+    if not categories:
+        last = max((segment["category_id"] for segment in segments), default=-1)
+        categories = [{"id": k} for k in range(last + 1)]
     index = {category["id"]: k for k, category in enumerate(categories)}
     if unknown := [s["category_id"] for s in segments if s["category_id"] not in index]:
         raise ValueError(f"category id {unknown[0]} is not among the {len(index)} categories given")
@@ -50,7 +54,8 @@ def class_styles(
     for k in sorted(range(len(segments)), key=lambda k: order[k]):
         kind = segments[k]["category_id"]
         category = categories[index[kind]]
-        name = re.sub("(-other)?(-merged)?(-stuff)?$", "", category["name"])
+        name = category.get("name", f"class {kind}")
+        name = re.sub("(-other)?(-merged)?(-stuff)?$", "", name)
         color = [value / 255 for value in category.get("color", ())] or query_color(index[kind])
         styles[k] = (name, shade(color, seen[kind]))
         seen[kind] += 1

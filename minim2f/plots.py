@@ -195,7 +195,8 @@ def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 
 
 
 def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -> None:
-    kinds = sorted({s["category_id"] for s in segments}, key=[c["id"] for c in categories].index)
+    place = {category["id"]: k for k, category in enumerate(categories)}
+    kinds = sorted({s["category_id"] for s in segments}, key=lambda kind: place.get(kind, kind))
     styles = class_styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
     patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
     lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1

@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 
 import minim2f
 from minim2f.checkpoints import names, pickles, published
-from minim2f.checkpoints.config_json import CLASSES, config_from_json, config_of, config_to_json
+from minim2f.checkpoints.categories import CATEGORIES, DATA_SETS, by_names, by_number
+from minim2f.checkpoints.config_json import config_from_json, config_of, config_to_json
 from minim2f.checkpoints.write import OUTSIDE_OF_THE_MODEL, TOLD_BY_TENSORS
 from minim2f.files import FetchError
 from minim2f.model.config import PRESETS
@@ -304,7 +305,7 @@ def test_published_sizes_are_recognised_by_their_tensors(name):
 
 
 def test_classes_of_coco_are_known():
-    coco = CLASSES["coco"]
+    coco = CATEGORIES["coco/panoptic"]
     assert len(coco) == 133 and sum(c["isthing"] for c in coco) == 80
     assert [c["id"] for c in coco] == sorted({c["id"] for c in coco})
     assert (coco[79], coco[132]["name"]) == (
@@ -322,17 +323,193 @@ def categories_for(model, labels):
 
 
 def test_class_names_come_from_the_config(model):
-    coco = [c["name"] for c in CLASSES["coco"]]
-    assert list(categories_for(model, coco)) == CLASSES["coco"]
-    assert list(categories_for(model, coco[:80])) == CLASSES["coco"][:80]
-    ade = categories_for(model, ["wall", *(f"class {k}" for k in range(149))])
+    coco = [c["name"] for c in CATEGORIES["coco/panoptic"]]
+    assert categories_for(model, coco) == CATEGORIES["coco/panoptic"]
+    assert categories_for(model, coco[:80]) == CATEGORIES["coco/panoptic"][:80]
+    ade = categories_for(model, ["wall", *DATA_SETS["ade20k"]["names"][1:]])
     assert ade[0] == {"id": 0, "name": "wall", "isthing": 0}
     assert sum(c["isthing"] for c in ade) == 100
-    city = categories_for(model, ["road", *(f"class {k}" for k in range(18))])
+    city = categories_for(model, ["road", *DATA_SETS["cityscapes"]["names"][1:]])
     assert [c["isthing"] for c in city] == [0] * 11 + [1] * 8
     own = categories_for(model, ["cat", "dog"])
     assert own == tuple({"id": k, "name": n, "isthing": 1} for k, n in enumerate(["cat", "dog"]))
     assert categories_for(model, [f"LABEL_{k}" for k in range(133)]) == ()
+
+
+# Classes, and things among them, of what the authors published.
+PUBLISHED_CLASSES = {
+    "coco/panoptic": (133, 80),
+    "coco/instance": (80, 80),
+    "ade20k/panoptic": (150, 100),
+    "ade20k/instance": (100, 100),
+    "ade20k/semantic": (150, 100),
+    "cityscapes/panoptic": (19, 8),
+    "cityscapes/instance": (8, 8),
+    "cityscapes/semantic": (19, 8),
+    "mapillary_vistas/panoptic": (65, 37),
+    "mapillary_vistas/semantic": (65, 37),
+}
+
+
+@pytest.mark.parametrize("name", published.FILES)
+def test_every_published_file_has_its_classes_there_and_back(model, name):
+    file = Path(published.FILES[name]).name
+    kind = published.trained_on(file)
+    assert name.endswith(kind.replace("/", "_"))
+    categories = CATEGORIES[kind]
+    count, things = PUBLISHED_CLASSES[kind]
+    assert (len(categories), sum(c["isthing"] for c in categories)) == (count, things)
+    assert len({c["id"] for c in categories}) == len({c["name"] for c in categories}) == count
+
+    config = replace(model.config, num_classes=count, categories=categories)
+    content = json.loads(json.dumps(config_to_json(config)))
+    assert content["id2label"] == {str(k): c["name"] for k, c in enumerate(categories)}
+    assert content["label2id"] == {c["name"]: k for k, c in enumerate(categories)}
+    head = {"decoder.class_head.weight": torch.zeros(count + 1, 64)}
+    again = config_from_json(content, model.state_dict() | head)
+    assert again.categories == categories
+    del content["minim2f_categories"]  # as transformers writes it for its own models
+    again = config_from_json(content, model.state_dict() | head)
+    for field in ("name", "isthing"):
+        assert [c[field] for c in again.categories] == [c[field] for c in categories]
+
+
+def test_known_classes_in_samples():
+    """A class in the middle of each list: its index, id and kind, from the data sets' own pages."""
+    for kind, index, expected in (
+        ("coco/panoptic", 80, (92, "banner", 0)),
+        ("ade20k/panoptic", 42, (42, "column", 1)),
+        ("ade20k/semantic", 149, (149, "flag", 1)),
+        ("ade20k/instance", 99, (149, "flag", 1)),
+        ("ade20k/instance", 3, (12, "person", 1)),
+        ("cityscapes/panoptic", 10, (23, "sky", 0)),
+        ("cityscapes/semantic", 10, (10, "sky", 0)),
+        ("cityscapes/instance", 5, (31, "train", 1)),
+        ("mapillary_vistas/panoptic", 55, (56, "Car", 1)),
+        ("mapillary_vistas/semantic", 58, (58, "On Rails", 0)),
+        ("mapillary_vistas/semantic", 23, (23, "Lane Marking - Crosswalk", 1)),
+    ):
+        assert tuple(CATEGORIES[kind][index].values()) == expected
+
+
+def test_the_classes_of_cityscapes_are_torchvision_s():
+    datasets = pytest.importorskip("torchvision.datasets")
+    known = [c for c in datasets.Cityscapes.classes if 0 <= c.train_id < 255]
+    for kind, field in (("panoptic", "id"), ("semantic", "train_id")):
+        theirs = [(getattr(c, field), c.name, int(c.has_instances)) for c in known]
+        assert [tuple(c.values()) for c in CATEGORIES[f"cityscapes/{kind}"]] == theirs
+
+
+@pytest.mark.parametrize("kind", PUBLISHED_CLASSES)
+def test_a_published_file_is_known_by_its_own_name(tmp_path, kind, capsys):
+    file = next(Path(f) for f in published.FILES.values() if f.startswith(kind + "/"))
+    model = small_model(num_classes=PUBLISHED_CLASSES[kind][0])
+    minim2f.export(model, tmp_path / file.name)
+    assert minim2f.load(tmp_path / file.name).config.categories == CATEGORIES[kind]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("count", "kind"),
+    [
+        (133, "coco/panoptic"),
+        (80, "coco/instance"),
+        (150, "ade20k/semantic"),
+        (19, "cityscapes/semantic"),
+        (65, "mapillary_vistas/semantic"),
+        (8, None),
+        (100, None),
+        (37, None),
+    ],
+)
+def test_another_official_file_is_known_by_its_number_of_classes(tmp_path, count, kind, capsys):
+    file = minim2f.export(small_model(num_classes=count), tmp_path / "model_0089999.pkl")
+    found = minim2f.load(file).config.categories
+    assert found == by_number(count) == (CATEGORIES[kind] if kind else ())
+    said = capsys.readouterr().out
+    if kind:
+        assert f"does not name its {count} classes" in said and found[2]["name"] in said
+    else:
+        assert not said
+
+
+def test_a_published_name_on_a_file_with_other_classes_tells_nothing(tmp_path):
+    file = Path(published.FILES["maskformer2_R50_cityscapes_instance"]).name
+    assert minim2f.load(minim2f.export(small_model(), tmp_path / file)).config.categories == ()
+
+
+def test_names_of_hugging_face_are_kept_and_known():
+    """Their lists have other synonyms than the authors', and other letters."""
+    ade = [c["name"] for c in CATEGORIES["ade20k/semantic"]]
+    changes = {6: "road, route", 8: "windowpane", 37: "bathtub", 89: "television receiver"}
+    theirs = [changes.get(k, name) for k, name in enumerate(ade)]
+    found = by_names(theirs)
+    assert [c["name"] for c in found] == theirs
+    assert [c["isthing"] for c in found] == [c["isthing"] for c in CATEGORIES["ade20k/panoptic"]]
+    vistas = [c["name"].lower() for c in CATEGORIES["mapillary_vistas/semantic"]]
+    assert sum(c["isthing"] for c in by_names(vistas)) == 37
+
+
+@pytest.mark.parametrize(
+    "own", [["wall", *(f"w{k}" for k in range(149))], ["person", *"bcdefgh"], ["road", *"bcdefgh"]]
+)
+def test_as_many_other_classes_are_nobody_s(own):
+    assert by_names(own) == tuple(
+        {"id": k, "name": name, "isthing": 1} for k, name in enumerate(own)
+    )
+
+
+def test_own_ids_and_stuff_go_through_hugging_face(tmp_path):
+    categories = tuple(
+        {"id": 10 * k + 7, "name": f"n{k}", "isthing": k % 2, "color": [k, 0, 255]}
+        for k in range(5)
+    )
+    folder = minim2f.export(small_model(categories=categories), tmp_path, "huggingface")
+    assert minim2f.load(folder).config.categories == categories
+    content = json.loads((folder / "config.json").read_text())
+    content["id2label"]["2"] = "renamed"  # ours is out of date then
+    (folder / "config.json").write_text(json.dumps(content))
+    found = minim2f.load(folder).config.categories
+    assert [c["name"] for c in found] == ["n0", "n1", "renamed", "n3", "n4"]
+
+
+INCOMPLETE = [
+    {"id": 2, "name": "cat"},
+    {"id": 2, "isthing": 1},
+    {"name": "cat", "isthing": 1},
+    {"id": "2", "name": "cat", "isthing": 1},
+    {"id": True, "name": "cat", "isthing": 1},
+    {"id": 2, "name": None, "isthing": 1},
+    {"id": 2, "name": "cat", "isthing": "yes"},
+    "cat",
+]
+
+
+@pytest.mark.parametrize("category", INCOMPLETE, ids=str)
+def test_incomplete_categories_are_refused_where_they_enter(files, tmp_path, category):
+    categories = [{"id": 1, "name": "dog", "isthing": 1}, category]
+    said = "category 1 is .*; each needs an id .*, a name .*, and isthing"
+    with pytest.raises(ValueError, match=said):
+        minim2f.preset("tiny", num_classes=2, categories=categories)
+    with pytest.raises(ValueError, match=said):
+        minim2f.load(files / "ours", categories=categories)
+    edit_json(files, tmp_path, minim2f_categories=categories)
+    with pytest.raises(ValueError, match=f"config.json: {said}"):
+        minim2f.load(tmp_path)
+    header = json.dumps(asdict(SMALL) | {"num_classes": 2, "categories": categories})
+    save_file(
+        load_file(files / "ours/model.safetensors"),
+        tmp_path / "m.safetensors",
+        {"minim2f.config": header},
+    )
+    with pytest.raises(ValueError, match=f"m.safetensors: {said}"):
+        minim2f.load(tmp_path / "m.safetensors")
+
+
+def test_an_id_that_occurs_twice_is_refused():
+    twice = [{"id": 4, "name": name, "isthing": 1} for name in ("cat", "dog")]
+    with pytest.raises(ValueError, match="the id 4 occurs twice among the categories"):
+        minim2f.preset("tiny", num_classes=2, categories=twice)
 
 
 def test_settings_come_from_the_config(files, tmp_path):

@@ -39,6 +39,20 @@ def test_predict_writes_a_picture_and_lists_what_it_found(tmp_path, model_file, 
     assert "score" in printed or "nothing was found" in printed
 
 
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_predict_numbers_classes_without_names(tmp_path, capsys, task):
+    torch.manual_seed(0)
+    model = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=3))
+    file = minim2f.save(model, tmp_path / "nameless.safetensors")
+    Image.fromarray(np.full((50, 70, 3), 128, np.uint8)).save(tmp_path / "in.png")
+    arguments = ["predict", str(tmp_path / "in.png"), "--task", task, "--model", str(file)]
+    assert main([*arguments, "-o", str(tmp_path / "out.png"), "--threshold", "0"]) == 0
+    assert (tmp_path / "out.png").exists()
+    printed = capsys.readouterr().out
+    if task != "panoptic":  # a model that never learnt finds nothing in one piece
+        assert "class " in printed
+
+
 def test_predict_names_a_broken_file(tmp_path, model_file, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     assert main(["predict", str(tmp_path / "broken.jpg"), "--model", str(model_file)]) == 1

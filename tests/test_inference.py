@@ -363,6 +363,13 @@ def test_without_categories_a_class_index_is_the_category():
     plain = minim2f.Mask2Former(minim2f.preset("tiny", num_classes=3))
     result = minim2f.segment(plain, picture(), "semantic")
     assert {s["category_id"] for s in result.segments} <= {0, 1, 2}
+    assert [c["name"] for c in plain.config.classes] == ["class 0", "class 1", "class 2"]
+    assert [c["id"] for c in plain.config.classes] == [0, 1, 2]
+    assert all(c["isthing"] for c in plain.config.classes)
+
+
+def test_classes_are_the_categories_where_there_are_some(model):
+    assert model.config.classes == model.config.categories == tuple(CATEGORIES)
 
 
 def test_train_mode_is_kept_and_does_not_matter(model):

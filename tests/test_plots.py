@@ -309,6 +309,22 @@ def test_input_is_not_changed() -> None:
             assert torch.equal(now[kind][0], then[kind][0]) and now[kind][1] == then[kind][1]
 
 
+@pytest.mark.parametrize("categories", [(), [{"id": k} for k in range(200)]])
+def test_classes_without_names_are_numbered(categories) -> None:
+    image, (ids, segments) = photo(), street()
+    ax = axes(6.0)
+    plots.draw_segments(ax, image, ids, segments, categories)
+    assert {"class 187", "class 149", "class 3"} <= set(texts(ax))
+    ax = axes(6.0)
+    plots.draw_instances(ax, image, torch.stack([ids == 1]), [SKY | {"score": 0.5}], categories)
+    assert texts(ax)[0].startswith("class 187")
+    fig = plots.compare([{"image": image, "truth": (ids, segments)}], categories)
+    legend = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert legend == ["class 3", "class 149", "class 187"]
+    nothing = plots.compare([{"image": image, "truth": (ids * 0, [])}], categories)
+    assert not nothing.legends[0].get_texts()
+
+
 def test_wrong_input_is_refused_in_a_sentence() -> None:
     image, (ids, segments) = photo(), street()
     with pytest.raises(ValueError, match="uint8"):

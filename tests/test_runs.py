@@ -31,6 +31,7 @@ from minim2f.training.losses import Criterion, divisors, expected_loss
 from minim2f.training.progress import first_loss
 from minim2f.training.recipe import TINY, TrainConfig
 from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL, Stopped
+from minim2f.training_report import report
 
 CATEGORIES = [{"id": i, "name": f"c{i}", "isthing": 1} for i in (3, 7, 9)]
 STEPS = 240
@@ -78,10 +79,10 @@ class Stub(nn.Module):
 def small_model(seed: int = 0, **changes) -> minim2f.Mask2Former:
     torch.manual_seed(seed)
     sizes = {"channels": 32, "num_queries": 4, "num_layers": 1, "ffn_channels": 32}
+    sizes |= {"categories": CATEGORIES}
     config = minim2f.preset(
         "tiny",
         num_classes=3,
-        categories=CATEGORIES,
         short_side=64,
         **{"num_points": 32, "dropout": 0.1} | sizes | changes,
     )
@@ -242,6 +243,29 @@ def test_a_folder_holds_log_checkpoint_pictures_and_model(tmp_path):
     assert all(0 <= q < 4 and 0 <= k < 3 and 1 <= n <= 4 for q, k, n in lines[3]["wins"])
     assert (tmp_path / "run" / "pictures" / "000003.png").stat().st_size > 10_000
     assert same(weights(tmp_path / "run"), model.state_dict())
+
+
+@pytest.mark.parametrize("names", [(), CATEGORIES, [c | {"id": c["id"] + 50} for c in CATEGORIES]])
+def test_evaluation_numbers_the_same_classes_as_the_data_do(names):
+    """A model without names, with the data's, and with the data's names under other ids."""
+    expected = evaluate(small_model(), squares(5))
+    assert expected["wins"]
+    assert evaluate(small_model(categories=names), squares(5)) == expected
+
+
+def test_evaluation_does_not_number_other_classes_as_the_data_do():
+    others = [c | {"id": c["id"] + 50, "name": f"my {c['name']}"} for c in CATEGORIES]
+    with pytest.raises(ValueError, match="unknown to the 3 categories"):
+        evaluate(small_model(categories=others), squares(2))
+
+
+def test_a_model_without_names_is_trained_evaluated_drawn_and_reported(tmp_path):
+    model = small_model(categories=())
+    train(model, squares(), SHORT, False, folder=tmp_path, unseen=squares())
+    start = json.loads((tmp_path / LOG).read_text().splitlines()[0])
+    assert start["categories"] == ["class 0", "class 1", "class 2"]
+    assert (tmp_path / "pictures" / "000003.png").stat().st_size > 10_000
+    assert report(tmp_path).exists()
 
 
 def test_the_model_is_stored_as_float16_if_asked(tmp_path):

@@ -7,24 +7,23 @@ show: the names of the classes, and the settings of the training.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
-from pathlib import Path
 
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
 from ..model.backbone import RESNETS
-from ..model.config import Config
+from ..model.config import Config, require_complete
 from ..model.swin import SIZES as SWINS
+from . import categories
 
 TEST_SIZES = {150: (512, 2048), 19: (1024, 2048)}  # ADE20K and Cityscapes; COCO's is the default
-CLASSES = json.loads(Path(__file__).with_name("categories.json").read_text("utf-8"))
+CATEGORIES = "minim2f_categories"  # in config.json, as id2label knows no ids and no stuff
 
 
 def config_of(state: dict[str, Tensor]) -> Config:
-    """The Config that fits some tensors; 133 or 80 classes are taken to be COCO's.
+    """The Config that fits some tensors, with the classes that their number suggests.
 
     A size whose tensor is missing is that of a published model: to compare all tensors with that
     model then tells which one is missing.
@@ -57,7 +56,7 @@ def config_of(state: dict[str, Tensor]) -> Config:
         eos_coef=Config.eos_coef if eos is None else round(eos.flatten()[-1].item(), 6),
         short_side=short,
         long_side=long,
-        categories=tuple(CLASSES["coco"][:classes]) if classes in (80, 133) else (),
+        categories=categories.by_number(classes),
     )
 
 
@@ -141,8 +140,9 @@ def config_from_json(content: dict, state: dict[str, Tensor]) -> Config:
     }
     settings["drop_path"] = _number(backbone, "drop_path_rate", Config.drop_path)
     config = config_of(state)
-    categories = _categories(_names(content.get("id2label"), config.num_classes))
-    return dataclasses.replace(config, categories=categories, **settings)
+    return dataclasses.replace(
+        config, categories=_categories(content, config.num_classes), **settings
+    )
 
 
 def _number(content: dict, key: str, default: float) -> float:
@@ -160,25 +160,16 @@ def _names(labels: object, count: int) -> list[str]:
     return [str(labels[str(k)]) for k in range(count)]
 
 
-def _categories(names: list[str]) -> tuple[dict, ...]:
-    """COCO categories for classes with these names.
-
-    Only COCO's have ids of their own; elsewhere the id is the class index. Which of ADE20K's and
-    Cityscapes' classes are stuff is known; all classes of other data sets count as things.
-    """
-    count = len(names)
+def _categories(content: dict, count: int) -> tuple[dict, ...]:
+    """COCO categories for the classes that id2label names."""
+    names = _names(content.get("id2label"), count)
+    ours = content.get(CATEGORIES, ())
+    require_complete(ours)
+    if ours and [category["name"] for category in ours] == names:  # id2label is still ours
+        return tuple(ours)
     if names == [f"LABEL_{k}" for k in range(count)]:
         return ()  # what transformers writes when nobody told it
-    coco = tuple(CLASSES["coco"][:count])  # the 80 things come first
-    if count in (80, 133) and sum(c["name"] == n for c, n in zip(coco, names)) > count / 2:
-        return coco
-    stuff: list[int] = []
-    for known in (CLASSES["ade20k"], CLASSES["cityscapes"]):
-        if count == known["classes"] and names[0] == known["first"]:
-            stuff = known["stuff"]
-    return tuple(
-        {"id": k, "name": name, "isthing": int(k not in stuff)} for k, name in enumerate(names)
-    )
+    return categories.by_names(names)
 
 
 def config_to_json(config: Config) -> dict:
@@ -200,6 +191,7 @@ def config_to_json(config: Config) -> dict:
         "num_queries": config.num_queries,
         "id2label": {str(k): name for k, name in enumerate(names)},
         "label2id": {name: k for k, name in enumerate(names)},
+        **({CATEGORIES: config.categories} if config.categories else {}),
         **{key: value for key, value in settings.items() if value is not None},
         **FIXED,
     }

@@ -47,6 +47,12 @@ def fetch(name: str) -> Path:
     return _from_authors(name) if name in FILES else _from_hub(name)
 
 
+def trained_on(file: str) -> str:
+    """What the authors' file of this name was trained on: "coco/panoptic", or "" for any other."""
+    paths = (path for path in FILES.values() if path.endswith(f"/{file}"))
+    return "/".join(next(paths, "").split("/")[:2])
+
+
 def _from_authors(name: str) -> Path:
     """A file whose name ends in the first digits of its MD5, which is all that is known of it."""
     import pooch

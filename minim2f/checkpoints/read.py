@@ -12,9 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..model.config import Config
+from ..model.config import Config, require_complete
 from ..model.mask2former import Mask2Former
 from . import names, published
+from .categories import CATEGORIES
 from .config_json import config_from_json, config_of
 from .pickles import read_pickle, read_torch
 
@@ -34,7 +35,9 @@ def load(
         path: one of
             - a file or folder that `save` wrote;
             - a Hugging Face folder, with config.json and model.safetensors;
-            - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed;
+            - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed. It
+              does not name its classes: those of the authors' files are known by the file's name,
+              others are guessed from their number, and a guess is printed;
             - the name of a published one, of the authors' or of the Hugging Face hub, fetched when
               it is first asked for: see `minim2f.checkpoints.published.fetch`;
             - the name of a model that comes with the package: "tiny", trained on the scenes.
@@ -74,6 +77,7 @@ def _changes(
 ) -> dict[str, int]:
     """The fields of a file's Config that its heads cannot keep, with their new values."""
     changes = {}
+    require_complete(categories)
     if categories:
         num_classes = len(categories)
     if num_classes is not None and num_classes != config.num_classes:
@@ -120,7 +124,19 @@ def _official(file: Path) -> tuple[Config, Tensors]:
     with _naming(file):
         config = config_of(names.translate(names.renew(tensors), names.OFFICIAL, names.OURS))
         _compare(tensors, config, names.OFFICIAL)
+        config = dataclasses.replace(config, categories=_categories(file, config))
         return config, names.from_official(tensors, config)
+
+
+def _categories(file: Path, config: Config) -> tuple[dict, ...]:
+    """The classes of an official file, which does not name them; its own name may tell."""
+    known = CATEGORIES.get(published.trained_on(file.name), ())
+    if len(known) == config.num_classes:
+        return known
+    if guess := config.categories:
+        told = ", ".join(category["name"] for category in guess[:3])
+        print(f"{file.name} does not name its {len(guess)} classes; they are taken to be {told}...")
+    return config.categories
 
 
 def _safetensors(file: Path) -> tuple[Config, Tensors]:

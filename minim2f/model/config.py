@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -47,10 +48,40 @@ class Config:
             raise ValueError(f"channels must be a multiple of 32 and of num_heads = {heads}")
         if self.categories and given != wanted:
             raise ValueError(f"{given} categories were given for num_classes = {wanted}")
+        require_complete(self.categories)
         if self.pixel_decoder not in ("fpn", "msdeform"):
             raise ValueError(f"pixel_decoder is {self.pixel_decoder!r}, not 'fpn' or 'msdeform'")
         if not self.scales or not set(self.scales) <= {32, 16, 8}:
             raise ValueError(f"scales is {self.scales}; choose among 32, 16 and 8")
+
+    @property
+    def classes(self) -> tuple[dict, ...]:
+        """`categories`; where there are none, each class is a thing called by its index."""
+        if self.categories:
+            return self.categories
+        return tuple({"id": k, "name": f"class {k}", "isthing": 1} for k in range(self.num_classes))
+
+
+def require_complete(categories: Sequence[dict]) -> None:
+    """Raises if some category lacks what is needed to name and to count its segments.
+
+    Raises:
+        ValueError: says which one and what each needs, or which id occurs twice.
+    """
+    ids = set()
+    for k, category in enumerate(categories):
+        if not isinstance(category, dict) or not (
+            type(category.get("id")) is int
+            and isinstance(category.get("name"), str)
+            and category.get("isthing") in (0, 1)
+        ):
+            raise ValueError(
+                f"category {k} is {category!r}; each needs an id (a whole number), a name (text), "
+                "and isthing: 1 for things (car), 0 for stuff (sky)"
+            )
+        if category["id"] in ids:
+            raise ValueError(f"the id {category['id']} occurs twice among the categories")
+        ids.add(category["id"])
 
 
 TINY_SIZES = dict(num_classes=13, channels=64, num_queries=16, num_layers=3, ffn_channels=256)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
 from ..inference import as_result, predict_masks
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
+from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from . import distributed
 
@@ -27,7 +30,7 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
         in how many pictures the query gave the class the highest probability; "no object" is left
         out.
     """
-    metrics = _metrics(dataset)
+    metrics, config = _metrics(dataset), as_numbered_in(dataset, model.config)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
     cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
     mine = range(*cuts[distributed.rank() :][:2])
@@ -35,7 +38,7 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
         sample = dataset[index]
         logits = predict_masks(model, sample.image)
         for task, metric in metrics.items():
-            result = as_result(*logits, model.config, task)
+            result = as_result(*logits, config, task)
             if task == "instance":
                 truth = (sample.segment_masks(), sample.segments)
                 metric.update(result.masks, result.segments, *truth)
@@ -49,6 +52,19 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
     wins = sum(distributed.gather(wins))[:, :-1]
     times = [(q, k, wins[q, k].item()) for q, k in wins.nonzero().tolist()]
     return _scores(metrics) | {"wins": times}
+
+
+def as_numbered_in(dataset: Dataset, config: Config) -> Config:
+    """The Config whose results have the data set's category ids, if its classes are the data's.
+
+    They are if they have the same names in the same order, or no names and the same number.
+    """
+    names = [category.get("name") for category in dataset.categories]
+    same = not config.categories or [c["name"] for c in config.categories] == names
+    if not same or len(names) != config.num_classes:
+        return config
+    merged = tuple(mine | theirs for mine, theirs in zip(config.classes, dataset.categories))
+    return dataclasses.replace(config, categories=merged)
 
 
 def _metrics(dataset: Dataset) -> dict:
@@ -101,11 +117,17 @@ def table(scores: dict) -> str:
     return "\n".join(lines)
 
 
-def comparison(model: Mask2Former, sample: Sample) -> dict:
-    """One picture with its truth and the three results, as `plots.compare` draws them."""
+def comparison(model: Mask2Former, sample: Sample, config: Config | None = None) -> dict:
+    """One picture with its truth and the three results, as `plots.compare` draws them.
+
+    Args:
+        model, sample: the model's classes are those of the sample's data set.
+        config: to number the results as in the data set, see `as_numbered_in`; or the model's.
+    """
+    config = config or model.config
     logits = predict_masks(model, sample.image)
     semantic, instance, panoptic = (
-        as_result(*logits, model.config, task, 0.5 if task == "instance" else None)
+        as_result(*logits, config, task, 0.5 if task == "instance" else None)
         for task in ("semantic", "instance", "panoptic")
     )
     return {

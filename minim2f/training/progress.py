@@ -8,7 +8,7 @@ from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .evaluation import comparison, evaluate, summary
+from .evaluation import as_numbered_in, comparison, evaluate, summary
 from .losses import expected_loss
 from .run_folder import Run
 
@@ -90,6 +90,7 @@ def evaluate_and_draw(
         from .. import plots  # brings matplotlib, which only drawing needs
 
         run.write("eval", done, scores=short, wins=scores["wins"])
-        rows = [comparison(model, dataset[i]) for i in range(min(DRAWN, len(dataset)))]
+        config = as_numbered_in(dataset, model.config)
+        rows = [comparison(model, dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
         page = plots.compare(rows, dataset.categories)
         plots.save(page, run.folder / "pictures" / f"{done:06d}.png")

@@ -125,7 +125,7 @@ class Run:
         config = model.config
         facts = {
             "recipe": dataclasses.asdict(self.recipe),
-            "categories": [c.get("name", str(c["id"])) for c in config.categories],
+            "categories": [category["name"] for category in config.classes],
             "num_predictions": config.num_layers + 1,
             "expected_loss": expected_loss(config),
         }
