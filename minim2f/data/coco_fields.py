@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -144,7 +144,7 @@ def _is_plain_number(text: str) -> bool:
     return text.isdecimal() and len(text) < 19 and str(int(text)) == text
 
 
-def _number_texts(rows: list, field: str, others: list = [], other_field: str = "") -> None:
+def _number_texts(rows: list, field: str, others: Sequence = (), other_field: str = "") -> None:
     """Replaces ids that are text by numbers that no other row has, and mentions of them, too."""
     rows = [row for row in rows if isinstance(row, dict)]
     texts = dict.fromkeys(r[field] for r in rows if isinstance(r.get(field), str) and r[field])
