@@ -504,6 +504,29 @@ def test_a_json_file_without_masks_is_named_as_what_it_is(tmp_path, change, word
     assert words in line
 
 
+@pytest.mark.parametrize("content", ["[1, 2]", "{}", '{"version": 3}'])
+@pytest.mark.parametrize("name", ["settings.json", "labels.json", "annotations.json"])
+def test_other_json_files_do_not_hide_label_maps(tmp_path, content, name):
+    maps_in("labels")(tmp_path)
+    (tmp_path / name).write_text(content)
+    assert len(open_dataset(tmp_path)) == 2 and find_faults(tmp_path) == []
+
+
+def test_a_folder_with_a_list_of_pictures_alone_is_told_so(tmp_path):
+    labelme(tmp_path)
+    write_json(tmp_path / "annotations.json", {"images": [], "categories": []})
+    with pytest.raises(ValueError, match="a list of pictures, no truth"):
+        open_dataset(tmp_path)
+    assert "a list of pictures" in find_faults(tmp_path)[0]
+
+
+def test_a_missing_label_map_does_not_change_the_ending(tmp_path):
+    cityscapes(tmp_path)
+    (tmp_path / "gtFine" / "val" / "lindau" / "c_0_gtFine_labelTrainIds.png").unlink()
+    (line,) = find_faults(tmp_path)
+    assert "c_0_gtFine_labelTrainIds.png" in line and "missing" in line
+
+
 # --- faults, left out ---------------------------------------------------------------------------
 
 

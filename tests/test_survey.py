@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,32 @@ def test_sixteen_bits_may_hold_fewer(tmp_path, bits, suffix):
     for source in (tmp_path / f"a.{suffix}", pixels):
         grey = to_image(source)[0, 0].tolist()
         assert grey[0] == 0 and abs(grey[1] - 127) <= 1 and grey[2] == 255
+
+
+def wide_png(path: Path, value: int) -> None:
+    """16-bit colours, all of one value, written by hand: Pillow cannot."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        end = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + end
+
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + struct.pack(">H", value) * 3 * WIDTH) * HEIGHT)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+
+@pytest.mark.parametrize("bits", [9, 12])
+def test_colours_of_sixteen_bits_that_hold_twelve_are_refused(tmp_path, bits):
+    wide_png(tmp_path / "a.png", 2**bits - 1)
+    with pytest.raises(ValueError, match="12 bits or less"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("value", [0, 30_000, 65_535])
+def test_other_colours_of_sixteen_bits_are_read(tmp_path, value):
+    wide_png(tmp_path / "a.png", value)
+    assert torch.all(read_image(tmp_path / "a.png") == value // 256)
 
 
 def test_a_black_picture_of_sixteen_bits_stays_black():

@@ -211,12 +211,14 @@ def _files(roots: list[Root], which: int, suffixes: set[str]) -> Iterator[tuple[
 
 
 def _ending(images: Files, maps: set[Path], folder: Path) -> str:
-    """What follows an image's name in that of its map: the ending that pairs the most images."""
+    """What follows an image's name in that of its map: the ending that pairs the most images.
+
+    Of the endings in one row the first that pairs any stands for the row.
+    """
     best: list[tuple[int, str]] = []
     for row in MAP_ENDINGS:
         counts = [sum(k.with_name(k.name + e) in maps for k in images) for e in row]
-        most = max(counts)
-        best.append((most, row[counts.index(most)]))
+        best.append(next((pair for pair in zip(counts, row) if pair[0]), (0, row[0])))
     most = max(count for count, _ in best)
     endings = [ending for count, ending in best if count == most]
     if most and len(endings) > 1 and endings[0] != "":

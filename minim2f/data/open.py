@@ -47,7 +47,8 @@ def open_dataset(
         labels: the annotation file, or the folder of label maps, where there are several.
         ignore: for label maps: this number is void, too, beside 255.
         zero_is_void: for label maps: 0 is void, and classes are counted from 1 on, as in ADE20K.
-        skip_faulty: leave out what is faulty, and say so in a warning. Every picture is read once
+        skip_faulty: leave out what is faulty, and say so in a warning: rows of a JSON file, single
+            annotations of instance data, whole pictures of other data. Every picture is read once
             for that.
         options: for scenes only: `length` and `size`, see `Scenes`.
 
@@ -144,5 +145,5 @@ def find_splits(
         return LabelMaps.splits(sources[0].path, options)
     if sources[0].split:
         return [source.split for source in sources]
-    rows = read_json(sources[0].path)["images"]
-    return sorted({row["split"] for row in rows if isinstance(row, dict) and "split" in row})
+    rows = [row for row in read_json(sources[0].path)["images"] if isinstance(row, dict)]
+    return sorted({row["split"] for row in rows if isinstance(row.get("split"), str)})

@@ -67,6 +67,8 @@ def find_sources(path: str | os.PathLike, options: MapOptions) -> list[Source]:
         return sources
     if has_label_maps(path, options):
         return [Source("maps", path)]
+    if unfit := _unfit(path):
+        raise ValueError("\n".join(unfit))
     raise FileNotFoundError(
         f"{path}: no COCO data here, neither panoptic.json nor instances.json nor another JSON "
         "file of images and annotations, and no images/ with label maps in labels/; "
@@ -101,7 +103,8 @@ def select(
         if any(same_split(split, name) for name in names):
             name = choose_split(split, names, place)
             return [source for source in of_kind if source.split == name]
-        wanted = of_kind[0].path.as_posix().replace(names[0], _like(split, names[0]))
+        before, _, after = of_kind[0].path.as_posix().rpartition(names[0])
+        wanted = before + _like(split, names[0]) + after
         missing.append(f"{place} has no split {split!r}, only {names}: there is no {wanted}")
     raise FileNotFoundError("; ".join(missing))
 
@@ -152,6 +155,17 @@ def _is_coco(path: Path, row: list[Found]) -> bool:
     except ValueError as error:
         return len(row) == 1 and "is not JSON" in str(error)
     return True
+
+
+def _unfit(folder: Path) -> list[str]:
+    """Why the JSON files that lie in a folder are no annotation files."""
+    reasons = []
+    for found in (found for row in annotation_files(folder) for found in row):
+        try:
+            read_json(found.path)
+        except ValueError as error:
+            reasons.append(str(error))
+    return reasons
 
 
 def _kind(path: Path) -> str:
