@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 
@@ -97,3 +97,61 @@ def in_fives(ids: list) -> Iterator[list]:
     """The list in pieces of five, so that a message fits on a line."""
     for start in range(0, len(ids), 5):
         yield ids[start : start + 5]
+
+
+# Fields that hold whole numbers, in whatever row they stand; programs write them in other ways.
+WHOLE_FIELDS = ("id", "image_id", "category_id", "width", "height", "iscrowd", "isthing")
+
+
+def tidy(document: dict) -> dict:
+    """A COCO document with what is only written in another way brought into COCO's own.
+
+    640.0 and "640" are whole numbers; images whose ids are text are numbered, 1, 2, ... ; a
+    backslash in a file name parts folders. Whatever else is wrong stays as it is.
+
+    Args:
+        document: with the lists images, annotations and categories.
+    """
+    tables = {
+        key: [_tidy_row(row) for row in document[key]]
+        for key in ("images", "annotations", "categories")
+    }
+    for row in tables["annotations"]:
+        if isinstance(row, dict) and isinstance(row.get("segments_info"), list):
+            row["segments_info"] = [_tidy_row(segment) for segment in row["segments_info"]]
+    _number_texts(tables["images"], "id", tables["annotations"], "image_id")
+    _number_texts(tables["annotations"], "id")
+    return document | tables
+
+
+def _tidy_row(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    row = dict(row)
+    for field in WHOLE_FIELDS:
+        value = row.get(field)
+        if isinstance(value, float) and value.is_integer():
+            row[field] = int(value)
+        elif isinstance(value, str) and value.isascii() and _is_plain_number(value):
+            row[field] = int(value)
+    if isinstance(row.get("file_name"), str):
+        row["file_name"] = row["file_name"].replace("\\", "/")
+    return row
+
+
+def _is_plain_number(text: str) -> bool:
+    """True for digits without zeros before them: "007" and "7" may be two ids."""
+    return text.isdecimal() and len(text) < 19 and str(int(text)) == text
+
+
+def _number_texts(rows: list, field: str, others: Sequence = (), other_field: str = "") -> None:
+    """Replaces ids that are text by numbers that no other row has, and mentions of them, too."""
+    rows = [row for row in rows if isinstance(row, dict)]
+    texts = dict.fromkeys(r[field] for r in rows if isinstance(r.get(field), str) and r[field])
+    taken = [row[field] for row in rows if WHOLE.fits(row.get(field))]
+    first = max([0, *taken]) + 1
+    number = {text: n for n, text in enumerate(texts, start=first)}
+    for list_of_rows, name in ((rows, field), (others, other_field)):
+        for row in list_of_rows:
+            if isinstance(row, dict) and isinstance(row.get(name), str):
+                row[name] = number.get(row[name], row[name])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from .coco_fields import CATEGORY, FLAG, SEGMENT, SHAPE, WHOLE, rows_of_known_ca
 from .coco_json import find_images, read_tables, size_faults
 from .coco_masks import compress, decode, measure, refusal
 from .faults import raise_faults, read_or_collect
-from .images import read_image
+from .images import read_labelled_image
 from .sample import Sample
 
 INSTANCE = {
@@ -37,11 +38,12 @@ class CocoInstances:
 
     Attributes:
         categories: the category dicts of the JSON file, sorted by id; things, if it says nothing.
+        lenient: leave out annotations at fault, instead of refusing their picture.
 
     Args:
         json_path: the annotation file, for instance `instances_val2017.json`.
         image_folder: holds the images that the JSON file names; None looks for it, see
-            `minim2f.data.open.open_coco`.
+            `minim2f.data.forms`.
         split: keep only the images whose "split" is this, in a file whose images have that field.
         faults: gets what is wrong with the JSON file, and rows at fault are left out; without a
             list, that is raised.
@@ -62,17 +64,22 @@ class CocoInstances:
     ):
         path = Path(json_path)
         found = [] if faults is None else faults
+        self.lenient = False
         self._images, annotations, categories = read_tables(path, INSTANCE, split, found)
         if faults is None:
             raise_faults(found)
         self.categories = [{"isthing": 1} | category for category in categories]
-        self.image_folder = image_folder or find_images(path, self._images)
+        self.image_folder = find_images(path, self._images, image_folder)
         self._annotations = defaultdict(list)
         for annotation in annotations:
             self._annotations[annotation["image_id"]].append(annotation)
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def image_path(self, index: int) -> Path:
+        """The file of one picture."""
+        return Path(self.image_folder, self._images[index]["file_name"])
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one picture with its truth; without an annotation it has no segments.
@@ -83,14 +90,16 @@ class CocoInstances:
                 cannot be used; the message names the file and the annotation's id of every fault.
         """
         row, faults = self._images[index], []
-        image = read_or_collect(read_image, Path(self.image_folder, row["file_name"]), faults)
         size = row.get("height"), row.get("width")
+        read = partial(read_labelled_image, labels_size=size)
+        image = read_or_collect(read, self.image_path(index), faults)
         if image is not None:
             faults += size_faults(row, image)
             size = tuple(image.shape[1:])
-        annotations = self._sound_annotations(row, size, faults)
+        unsound = [] if self.lenient else faults
+        annotations = self._sound_annotations(row, size, unsound)
         sample = None if image is None else self._sample(row, image, annotations)
-        if faults and sample is not None:
+        if faults and sample is not None and not self.lenient:
             faults += empty_mask_faults(sample)  # alone they do no harm, and are not raised
         raise_faults(faults, place=f"image {row['id']}: ")
         return sample

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .coco_fields import IMAGE, WHOLE, Fields, sound_rows, unique_rows
+from .coco_fields import IMAGE, WHOLE, Fields, sound_rows, tidy, unique_rows
+from .forms import PICTURES, choose_split, folders_of, refuse_unsplit, split_in_name
 
 KEYS = ("images", "annotations", "categories")
 
@@ -38,7 +39,8 @@ def read_tables(
         FileNotFoundError: there is no such file.
         ValueError: the file is not JSON, no COCO file of this kind, or has nothing of this split.
     """
-    document, tables = read_json(path), {}
+    document, tables = tidy(read_json(path)), {}
+    _refuse_without_masks(document, path)
     if "segments_info" in needs["annotations"] and looks_like_instances(document["annotations"]):
         raise ValueError(
             f"{path} has annotations without segments_info: it looks like COCO instance JSON; call "
@@ -50,6 +52,8 @@ def read_tables(
         tables[key] = unique_rows(rows, field, f"{path}: {field} in {key}", faults)
         if key == "annotations":
             faults += _orphan_faults(rows, field, document["images"], path)
+    if not document["categories"]:
+        faults.append(f"{path} has no categories: there is nothing to tell apart")
     categories = sorted(tables["categories"], key=lambda category: category["id"])
     return Tables(_of_split(tables["images"], split, path), tables["annotations"], categories)
 
@@ -64,10 +68,12 @@ def read_json(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such annotation file")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); was its download interrupted?") from error
     if not isinstance(document, dict) or set(KEYS) - set(document):
+        if isinstance(document, dict) and "images" in document and "annotations" not in document:
+            raise ValueError(f"{path} has images and no annotations: a list of pictures, no truth")
         raise ValueError(f"{path} lacks images, annotations or categories: it is not a COCO file")
     for key in KEYS:
         if not isinstance(document[key], list):
@@ -93,13 +99,30 @@ def _orphan_faults(rows: list[dict], field: str, images: list, path: Path) -> li
     ]
 
 
+def _refuse_without_masks(document: dict, path: Path) -> None:
+    """Raises if annotations hold no masks at all, and says what they hold instead."""
+    rows = [row for row in document["annotations"] if isinstance(row, dict)]
+    if document["images"] and not rows:
+        raise ValueError(f"{path} has {len(document['images'])} images and no annotation: no truth")
+    if not rows or any(row.get("segmentation") or "segments_info" in row for row in rows):
+        return
+    for key, name in (("caption", "captions"), ("keypoints", "keypoints"), ("bbox", "boxes")):
+        if all(key in row for row in rows):
+            raise ValueError(
+                f"{path} has {name} only, no masks: segmentation needs polygons or RLE in the "
+                "'segmentation' of each annotation"
+            )
+
+
 def _of_split(images: list[dict], split: str | None, path: Path) -> list[dict]:
-    splits = {image["split"] for image in images if "split" in image}
-    if split is None or not splits:
+    names = sorted({image["split"] for image in images if "split" in image})
+    if not names:
+        refuse_unsplit(split, path)
         return images
-    if split not in splits:
-        raise ValueError(f"{path} has no split {split!r}, only {sorted(splits)}")
-    return [image for image in images if image.get("split") == split]
+    if split is None:
+        return images
+    name = choose_split(split, names, path)
+    return [image for image in images if image.get("split") == name]
 
 
 def size_faults(row: dict, image: Tensor) -> list[str]:
@@ -114,30 +137,40 @@ def size_faults(row: dict, image: Tensor) -> list[str]:
     ]
 
 
-def find_images(json_path: Path, images: list[dict]) -> Path:
-    """The image folder of a JSON file: `images/` beside it, COCO's `val2017/`, or its own folder.
+def find_images(
+    json_path: Path, images: list[dict], chosen: str | os.PathLike | None = None
+) -> Path:
+    """The image folder of a JSON file: the one chosen, or the first of `PICTURES` that fits.
 
     Raises:
-        FileNotFoundError: it is none of these.
+        FileNotFoundError: there is none.
     """
-    split = json_path.stem.rpartition("_")[2]  # of panoptic_val2017.json
-    folders = [json_path.parent / "images", json_path.parent.parent / split, json_path.parent]
-    return find_folder(json_path, "images", folders, images)
+    if chosen is None:
+        return find_folder(json_path, "images", folders_of(json_path, PICTURES), images)
+    if not Path(chosen).is_dir():
+        raise FileNotFoundError(f"{chosen}: there is no such folder of images")
+    below = Path(chosen, split_in_name(json_path) or "")
+    return _fullest([Path(chosen), below], images) or Path(chosen)
 
 
 def find_folder(json_path: Path, what: str, folders: list[Path], rows: list[dict]) -> Path:
-    """The first folder that has a file of the first rows, or else the first that exists.
+    """The folder that has most files of the first rows.
 
-    The last folder is the JSON file's own. It always exists, so only a file found there counts.
+    Where none has any, it is the first that lies beside the JSON file, or is called like its split.
 
     Raises:
         FileNotFoundError: it is none of them.
     """
+    if folder := _fullest(folders, rows):
+        return folder
     for folder in folders:
-        if any(os.path.isfile(folder / row["file_name"]) for row in rows[:20]):
-            return folder
-    for folder in folders[:-1]:
-        if folder.is_dir():
+        near = folder.parent == json_path.parent or folder.name == split_in_name(json_path)
+        if near and folder.is_dir() and folder != json_path.parent:
             return folder
     wanted = ", ".join(map(str, folders))
     raise FileNotFoundError(f"{json_path}: its {what} are missing, looked for them in {wanted}")
+
+
+def _fullest(folders: list[Path], rows: list[dict]) -> Path | None:
+    counts = [sum(os.path.isfile(folder / r["file_name"]) for r in rows[:20]) for folder in folders]
+    return folders[counts.index(max(counts))] if any(counts) else None

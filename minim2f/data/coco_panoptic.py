@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ from .coco_fields import (
 )
 from .coco_json import find_folder, find_images, read_tables, size_faults
 from .faults import raise_faults, read_or_collect
-from .images import read_image, read_png
+from .forms import PANOPTIC_PNGS, folders_of
+from .images import read_labelled_image, read_png
 from .sample import Dataset, Sample
 
 PANOPTIC = {
@@ -87,7 +89,7 @@ class CocoPanoptic:
     Args:
         json_path: the annotation file, for instance `panoptic_val2017.json`.
         image_folder: holds the images that the JSON file names; None looks for it, see
-            `minim2f.data.open.open_coco`.
+            `minim2f.data.forms`.
         panoptic_folder: holds the PNGs that the JSON file names; likewise.
         split: keep only the images whose "split" is this, in a file whose images have that field.
         faults: gets what is wrong with the JSON file, and rows at fault are left out; without a
@@ -118,11 +120,15 @@ class CocoPanoptic:
             found.append(f"{fault}; add one, or remove them from images")
         if faults is None:
             raise_faults(found)
-        self.image_folder = image_folder or find_images(path, images)
+        self.image_folder = find_images(path, images, image_folder)
         self.panoptic_folder = panoptic_folder or _find_pngs(path, annotations)
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def image_path(self, index: int) -> Path:
+        """The file of one picture."""
+        return Path(self.image_folder, self._rows[index][0]["file_name"])
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one picture with its truth.
@@ -135,8 +141,14 @@ class CocoPanoptic:
         row, annotation = self._rows[index]
         name, png = row["file_name"], Path(self.panoptic_folder, annotation["file_name"])
         faults: list[str] = []
-        image = read_or_collect(read_image, Path(self.image_folder, name), faults)
-        ids = read_or_collect(_read_ids, png, faults)
+        png_faults: list[str] = []
+        ids = read_or_collect(_read_ids, png, png_faults)
+        size = row.get("height"), row.get("width")
+        if None in size and ids is not None:
+            size = tuple(ids.shape)
+        read = partial(read_labelled_image, labels_size=size)
+        image = read_or_collect(read, self.image_path(index), faults)
+        faults += png_faults
         if image is not None:
             faults += size_faults(row, image)
         if image is not None and ids is not None and ids.shape != image.shape[1:]:
@@ -178,8 +190,7 @@ def _first_twenty(ids: list[int]) -> str:
 
 
 def _find_pngs(json_path: Path, annotations: list[dict]) -> Path:
-    folders = [json_path.parent / "panoptic", json_path.with_suffix(""), json_path.parent]
-    return find_folder(json_path, "PNGs", folders, annotations)
+    return find_folder(json_path, "PNGs", folders_of(json_path, PANOPTIC_PNGS), annotations)
 
 
 def write_coco(dataset: Dataset, folder: str | os.PathLike) -> Path:

@@ -5,6 +5,7 @@ A fault is a sentence that names the file and the ids, and says what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -58,3 +59,29 @@ def raise_faults(faults: list[str], place: str = "") -> None:
 def faults_of(error: Exception) -> list[str]:
     """The faults that an exception of a reader stands for."""
     return list(error.args) if isinstance(error, Faults) else [str(error)]
+
+
+SAME = 3  # more faults of one cause than this are one line
+
+
+def grouped(faults: list[str]) -> list[str]:
+    """Faults for people: many of one cause become one line, with their number and the first two.
+
+    Of one cause are faults whose sentences differ only in names, numbers and places.
+    """
+    causes: dict[str, list[str]] = {}
+    for fault in faults:
+        causes.setdefault(_cause(fault), []).append(fault)
+    lines: list[str] = []
+    for same in causes.values():
+        if len(same) > SAME:
+            lines.append(f"{len(same)} faults of one cause, the first two: {same[0]} | {same[1]}")
+        else:
+            lines += same
+    return lines
+
+
+def _cause(fault: str) -> str:
+    """The sentence without quotations, numbers in brackets, file names and numbers."""
+    bare = re.sub(r"'[^']*'|\[[^]]*\]|\([^)]*\)", "", fault)
+    return " ".join(w for w in bare.split() if not re.search(r"\d|[/\\]|\.\w", w))

@@ -1,8 +1,17 @@
-"""Any picture to one form: (3, H, W) uint8, RGB. The only place where this project opens images."""
+"""Any picture to one form: (3, H, W) uint8, RGB. The only place where this project opens images.
+
+Cameras store a picture as the sensor lay, and say in an EXIF tag how to turn it. One rule for
+prediction and for data sets: a picture is turned upright, unless the size that its labels refer to
+shows that they mean the pixels as stored. That size is `width` and `height` of a COCO JSON file,
+or the size of the label map or panoptic PNG. Where it cannot decide, as of a square picture, or
+one that stands on its head or is mirrored, the picture is turned, and a warning says so.
+The tag's eight values: 1 is upright, 2 to 4 keep the size, 5 to 8 exchange height and width.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +24,12 @@ def read_image(path: str | os.PathLike, *, exif: bool = False) -> Tensor:
     """Reads a JPEG, a PNG or anything else that Pillow opens.
 
     Grey pictures get three equal channels, transparent ones are laid on white, 16-bit grey is
-    scaled to 8 bits, CMYK and palettes are converted.
+    scaled to 8 bits (see `_as_uint8`), CMYK and palettes are converted.
 
     Args:
         path: the image file.
-        exif: turn the picture upright as its EXIF tag says. COCO's annotations refer to the pixels
-            as they are stored, so the COCO reader leaves this off; `predict` switches it on.
+        exif: turn the picture upright as its EXIF tag says; `predict` does so. A picture with
+            labels is read by `read_labelled_image`.
 
     Returns:
         (3, H, W) uint8, RGB.
@@ -34,11 +43,52 @@ def read_image(path: str | os.PathLike, *, exif: bool = False) -> Tensor:
         raise FileNotFoundError(f"{path}: there is no such image")
     try:
         with Image.open(path) as image:
-            return _from_pil(image, exif)
+            return _checked_depth(path, image.format, _from_pil(image, exif))
     except Exception as error:  # Pillow reports broken files by half a dozen kinds of error
         raise ValueError(
             f"{path} cannot be read as an image ({error}); is it a whole JPEG or PNG file?"
         ) from error
+
+
+def read_labelled_image(
+    path: str | os.PathLike, labels_size: tuple[int | None, int | None]
+) -> Tensor:
+    """Reads a picture as its labels mean it: upright, or as stored (the rule is said above).
+
+    Args:
+        path: the image file.
+        labels_size: (height, width) that the labels refer to; None where nothing says it.
+
+    Returns:
+        (3, H, W) uint8, RGB.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_image`.
+    """
+    stored = read_image(path)
+    if orientation(path) == 1:
+        return stored
+    upright, shape = read_image(path, exif=True), tuple(stored.shape[1:])
+    if tuple(upright.shape[1:]) == shape or None in labels_size:
+        warnings.warn(
+            f"{Path(path).parent} has pictures with an EXIF tag that turns them, and their labels' "
+            "size does not say whether they mean the picture upright or as stored; upright is "
+            "assumed. If the labels do not fit, remove the tag from the files",
+            stacklevel=2,
+        )
+        return upright
+    return stored if shape == labels_size else upright
+
+
+def orientation(path: str | os.PathLike) -> int:
+    """The EXIF orientation of an image file, 1 ... 8; 1 is upright, and what no tag means.
+
+    Raises:
+        OSError: the file cannot be read as an image.
+    """
+    with Image.open(path) as image:
+        value = image.getexif().get(0x0112, 1)
+    return value if value in range(1, 9) else 1
 
 
 def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
@@ -120,6 +170,17 @@ def _from_pil(image: Image.Image, exif: bool) -> Tensor:
     return _checked(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
 
 
+def _checked_depth(path: Path, format: str | None, image: Tensor) -> Tensor:
+    """Refuses 16-bit colours that hold 12: Pillow keeps the upper 8 bits, where little is left."""
+    if format == "PNG" and image.max() < 16 and image.any():
+        with path.open("rb") as file:
+            file.seek(24)  # in the first chunk, after width and height
+            depth, colour = file.read(2)
+        if depth == 16 and colour in (2, 6):
+            raise ValueError("its 16-bit colours hold 12 bits or less; convert it to 8 bits")
+    return image
+
+
 def _as_uint16(pixels: np.ndarray) -> np.ndarray:
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("its pixels do not fit into 16 bits; convert it to 8 bits")
@@ -138,11 +199,16 @@ def _to_pil(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(_as_uint8(array)))
 
 
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
+
+
 def _as_uint8(array: np.ndarray) -> np.ndarray:
+    """Of 16 bits, as many count as the largest pixel needs: 12-bit pictures are not black."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
-        return (array / 257).round().astype(np.uint8)  # 65535 = 255 x 257
+        depth = next(bits for bits in DEPTHS if array.max() < 2**bits)
+        return (array * (255 / (2**depth - 1))).round().astype(np.uint8)
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"an image array is uint8, uint16 or float in [0, 1], not {array.dtype}")
     if not (array.min() >= 0 and array.max() <= 1):  # written so that a NaN fails too

@@ -1,42 +1,56 @@
-"""Label maps: beside each image a PNG whose numbers are classes, as semantic data is kept."""
+"""Label maps: for each image a PNG whose numbers are classes, as semantic data is kept."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .faults import MissingFile, raise_faults, read_or_collect
-from .images import read_image, read_png
+from .images import read_labelled_image, read_png
+from .map_files import MapFiles, MapOptions, has_label_maps
 from .sample import Sample, bounding_box
 
+__all__ = ["LabelMaps", "MapOptions", "has_label_maps"]
+
 VOID = 255  # the number of a pixel that nobody labelled
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-KINDS = ("8-bit grey", "8-bit palette", "4-bit palette", "2-bit palette", "1-bit palette")
+KINDS = (
+    "8-bit grey",
+    "1-bit grey",
+    "8-bit palette",
+    "4-bit palette",
+    "2-bit palette",
+    "1-bit palette",
+)
 HINT = "a label map is 8-bit grey, or a palette PNG: 0, 1, ... are classes and 255 is void"
+NAMES = ("classes.txt", "class_names.txt", "codes.txt")
 
 
 class LabelMaps:
     """A folder of images and one of label maps: a sequence of `Sample`, read when asked for.
 
-    An image `images/NAME.jpg` (or another suffix) has its classes in `labels/NAME.png`. Both
-    folders may have folders in them: `images/train`, `images/val`, `labels/train`, `labels/val`.
+    An image `images/NAME.jpg` (or another suffix) has its classes in `labels/NAME.png`, or as
+    `minim2f.data.forms.LABEL_MAPS` has it. Both folders may have folders in them: `images/train`,
+    `images/val`, `labels/train`, `labels/val`.
 
     Attributes:
-        categories: a dict (id, name, isthing 0) for each class; `id` is its number in the maps, and
-            its class index. Names are the lines of `classes.txt` in the folder. Without that file
-            all maps are read once to find the largest class, and classes are called by number.
+        categories: a dict (id, name, isthing 0) for each class; `id` is its class index, which is
+            its number in the maps, or one less where 0 is void. Names are the lines of
+            `classes.txt` in the folder. Without that file all maps are read once to find the
+            largest class, and classes are called by number.
 
     Args:
-        folder: holds `images`, `labels` and perhaps `classes.txt`.
-        split: the folder within `images` to take, if there are any; None takes all images.
+        folder: holds images, label maps and perhaps `classes.txt`.
+        split: the folder within the images' to take, if there are any; None takes all images.
         faults: gets what is wrong with the folder, and images at fault are left out; without a
             list, that is raised.
+        options: other folders, and which numbers are void.
 
     Raises:
-        FileNotFoundError: there is no `images`, an image has no label map, or a map no image.
+        FileNotFoundError: there are no images, an image has no label map, or a map no image.
         ValueError: two images have the same name, there is no such split, or there are several
             faults.
     """
@@ -48,50 +62,47 @@ class LabelMaps:
         folder: str | os.PathLike,
         split: str | None = None,
         faults: list[str] | None = None,
+        *,
+        options: MapOptions = MapOptions(),
     ):
-        self.folder = Path(folder)
-        below = _subfolder(self.folder / "images", split)
-        images = _files(self.folder / "images", below, IMAGES)
-        labels = _files(self.folder / "labels", below, {".png"})
+        self.folder, self._options = Path(folder), options
+        files = MapFiles.find(self.folder, options)
+        images, labels = files.of_split(split)
         found = [] if faults is None else faults
-        found += self._pair_faults(images, labels)
-        names = self._names(found)
+        found += _pair_faults(files, images, labels)
+        names = self._names(files, found)
         if faults is None:
             raise_faults(found)
-        self._pairs = [(images[name][0], labels[name][0]) for name in images if name in labels]
+        paired = [key for key in images if key in labels]
+        self._pairs = [(images[key][0], labels[key][0], files.name_of(key)) for key in paired]
         self.categories = [{"id": k, "name": name, "isthing": 0} for k, name in enumerate(names)]
 
-    def _pair_faults(
-        self, images: dict[Path, list[Path]], labels: dict[Path, list[Path]]
-    ) -> list[str]:
-        """A fault for each image and each label map that stands alone, or is not alone."""
-        faults: list[str] = []
-        for name in sorted(images.keys() - labels.keys()):
-            wanted = self.folder / "labels" / f"{name}.png"
-            faults.append(MissingFile(f"{images[name][0]}: its label map is missing, {wanted}"))
-        for name in sorted(labels.keys() - images.keys()):
-            faults.append(MissingFile(f"{labels[name][0]}: this label map has no image {name}"))
-        for paths in images.values():
-            if len(paths) > 1:
-                faults.append(f"{paths[1]}: {paths[0].name} has the same name; rename one")
-        return faults
+    @staticmethod
+    def splits(folder: str | os.PathLike, options: MapOptions = MapOptions()) -> list[str]:
+        """The names of the folders within the images' folder, or of those that hold images."""
+        return MapFiles.find(Path(folder), options).splits()
 
-    def _names(self, faults: list[str]) -> list[str]:
-        listed = self.folder / "classes.txt"
-        if not listed.is_file():
-            maps = _files(self.folder / "labels", Path(), {".png"})
-            largest = max((_largest(paths[0]) for paths in maps.values()), default=-1)
-            return [f"class {k}" for k in range(largest + 1)]
-        names = read_or_collect(_read_lines, listed, faults) or []
+    def _names(self, files: MapFiles, faults: list[str]) -> list[str]:
+        listed = [path for name in NAMES if (path := self.folder / name).is_file()]
+        if not listed:
+            paths = [path for paths in files.labels.values() for path in paths]
+            largest = max((self._largest(path) for path in paths), default=-1)
+            first = int(self._options.zero_is_void)
+            return [f"class {k + first}" for k in range(largest + 1)]
+        names = read_or_collect(_read_lines, listed[0], faults) or []
         for number, name in enumerate(names, start=1):
             if not name:
-                faults.append(f"{listed}: line {number} is empty; one class name a line")
+                faults.append(f"{listed[0]}: line {number} is empty; one class name a line")
         if len(names) > VOID:
-            faults.append(f"{listed} has {len(names)} classes; a map holds {VOID} at most")
+            faults.append(f"{listed[0]} has {len(names)} classes; a map holds {VOID} at most")
         return names
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def image_path(self, index: int) -> Path:
+        """The file of one picture."""
+        return self._pairs[index][0]
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one picture; it has a segment for each class in it, whose id is the class + 1.
@@ -100,10 +111,13 @@ class LabelMaps:
             ValueError: image and label map do not fit each other, or a number in the map is no
                 class; the message names the file.
         """
-        image_path, label_path = self._pairs[index]
+        image_path, label_path, name = self._pairs[index]
         faults: list[str] = []
-        image = read_or_collect(read_image, image_path, faults)
-        classes = read_or_collect(_read_map, label_path, faults)
+        map_faults: list[str] = []
+        classes = read_or_collect(self._read_map, label_path, map_faults)
+        size = (None, None) if classes is None else classes.shape
+        image = read_or_collect(partial(read_labelled_image, labels_size=size), image_path, faults)
+        faults += map_faults
         if classes is not None:
             faults += self._class_faults(label_path, classes)
         if image is not None and classes is not None and classes.shape != image.shape[1:]:
@@ -114,19 +128,57 @@ class LabelMaps:
         raise_faults(faults)
         ids = np.where(classes < len(self.categories), classes.astype(np.int64) + 1, 0)
         segments = [_segment(ids, id) for id in np.unique(ids[ids > 0]).tolist()]
-        name = image_path.relative_to(self.folder / "images").as_posix()
         ids = torch.from_numpy(ids)
         return Sample.from_panoptic(image, ids, segments, self.categories, index + 1, name)
 
+    def _read_map(self, path: Path) -> np.ndarray:
+        """The class of each pixel, (H, W) uint8, and 255 where it is void."""
+        numbers = read_png(path, KINDS, HINT).astype(np.uint8)
+        void = numbers == VOID
+        if self._options.ignore is not None:
+            void |= numbers == self._options.ignore
+        if self._options.zero_is_void:
+            void |= numbers == 0
+            numbers = numbers - 1
+        return np.where(void, np.uint8(VOID), numbers)
+
+    def _largest(self, path: Path) -> int:
+        """The largest class of a map; -1 if it cannot be read: reading it as a sample says why."""
+        try:
+            classes = self._read_map(path)
+        except (OSError, ValueError):
+            return -1
+        return int(classes[classes != VOID].max(initial=0))
+
     def _class_faults(self, path: Path, classes: np.ndarray) -> list[str]:
-        count = len(self.categories)
-        wrong = [k for k in np.unique(classes).tolist() if count <= k < VOID]
+        count, first = len(self.categories), int(self._options.zero_is_void)
+        wrong = [k + first for k in np.unique(classes).tolist() if count <= k < VOID]
         if not wrong:
             return []
+        advice = f"add their names to it, or paint them {VOID}, void"
+        if wrong == [count] and not first:
+            advice += "; if 0 means that a pixel has no label, and 1 is the first class, say so "
+            advice += "(zero_is_void)"
         return [
             f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
-            f"0 ... {count - 1}; add their names to it, or paint them {VOID}, void"
+            f"{first} ... {count - 1 + first}; {advice}"
         ]
+
+
+def _pair_faults(
+    files: MapFiles, images: dict[Path, list[Path]], labels: dict[Path, list[Path]]
+) -> list[str]:
+    """A fault for each image and each label map that stands alone, or is not alone."""
+    faults: list[str] = []
+    for key in sorted(images.keys() - labels.keys()):
+        wanted = files.map_of(key)
+        faults.append(MissingFile(f"{images[key][0]}: its label map is missing, {wanted}"))
+    for key in sorted(labels.keys() - images.keys()):
+        faults.append(MissingFile(f"{labels[key][0]}: this label map has no image {key}"))
+    for paths in images.values():
+        if len(paths) > 1:
+            faults.append(f"{paths[1]}: {paths[0].name} has the same name; rename one")
+    return faults
 
 
 def _segment(ids: np.ndarray, id: int) -> dict:
@@ -135,43 +187,9 @@ def _segment(ids: np.ndarray, id: int) -> dict:
     return facts | {"area": int(mask.sum()), "bbox": bounding_box(mask)}
 
 
-def _subfolder(images: Path, split: str | None) -> Path:
-    """The split's folder, from `images`; the whole of `images` if it has no folders in it."""
-    if not images.is_dir():
-        raise FileNotFoundError(f"{images}: there is no such folder, and the images belong there")
-    splits = sorted(path.name for path in images.iterdir() if path.is_dir())
-    if split is None or not splits:
-        return Path()
-    if split not in splits:
-        raise ValueError(f"{images} has no split {split!r}, only {splits}")
-    return Path(split)
-
-
-def _files(folder: Path, below: Path, suffixes: set[str]) -> dict[Path, list[Path]]:
-    """The files of a folder, in order, by their path from `folder` without the suffix."""
-    files: dict[Path, list[Path]] = {}
-    for path in sorted((folder / below).rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            files.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
-    return files
-
-
 def _read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # with the mark that Windows editors put first
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return [line.strip() for line in text.rstrip().splitlines()]
-
-
-def _read_map(path: Path) -> np.ndarray:
-    return read_png(path, KINDS, HINT)
-
-
-def _largest(path: Path) -> int:
-    """The largest class of a map; -1 if it cannot be read: reading it as a sample says why."""
-    try:
-        classes = _read_map(path)
-    except (OSError, ValueError):
-        return -1
-    return int(classes[classes != VOID].max(initial=0))

@@ -3,70 +3,113 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
+from .check_pictures import leave_out_faulty
 from .coco_instances import CocoInstances
-from .coco_json import looks_like_instances, read_json
+from .coco_json import read_json
 from .coco_mini import find_coco_mini
 from .coco_panoptic import CocoPanoptic
-from .label_maps import LabelMaps
+from .faults import grouped, raise_faults
+from .label_maps import LabelMaps, MapOptions
+from .parts import Joined
 from .sample import Dataset
 from .scenes import Scenes
+from .sources import find_sources, select
 from .tasks import as_task
 
 
 def open_dataset(
-    name: str | os.PathLike, split: str = "train", *, task: str | None = None, **options: object
+    name: str | os.PathLike,
+    split: str | None = None,
+    *,
+    task: str | None = None,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+    ignore: int | None = None,
+    zero_is_void: bool = False,
+    skip_faulty: bool = False,
+    **options: object,
 ) -> Dataset:
     """Opens a data set; all of them give the same `Sample`.
 
     Args:
         name: "scenes" (drawn on the fly, needs no file), "coco-mini" (fetched before by
             `minim2f data fetch`), or a path: of COCO panoptic or instance data, a folder or a JSON
-            file (see `open_coco`), or of a folder with `images/` and `labels/` (see
-            `minim2f.data.label_maps.LabelMaps`).
-        split: "train" or "val".
+            file, or of a folder with pictures and label maps. `minim2f.data.forms` has a table of
+            the forms that are known.
+        split: "train", "val", or whatever the data call it (see `minim2f.data.splits.splits_of`).
+            None takes every picture of files, and "train" of scenes and coco-mini.
         task: what the truth is for, "panoptic", "instance" or "semantic" (see
             `minim2f.data.tasks.as_task`); None leaves it as rich as it is.
+        images: the folder of the pictures, where it is not found.
+        labels: the annotation file, or the folder of label maps, where there are several.
+        ignore: for label maps: this number is void, too, beside 255.
+        zero_is_void: for label maps: 0 is void, and classes are counted from 1 on, as in ADE20K.
+        skip_faulty: leave out what is faulty, and say so in a warning: rows of a JSON file, single
+            annotations of instance data, whole pictures of other data. Every picture is read once
+            for that.
         options: for scenes only: `length` and `size`, see `Scenes`.
 
     Raises:
         FileNotFoundError: coco-mini was not fetched yet, or there is nothing at the path.
-        ValueError: the data set is faulty, or its truth does not allow the task.
+        ValueError: the data set is faulty, there is no such split, it cannot be told what is meant,
+            or the truth does not allow the task.
     """
     if name == "scenes":
-        return as_task(Scenes(split, **options), task)
+        return as_task(Scenes(split or "train", **options), task)
     if options:
         raise ValueError(f"only scenes takes {', '.join(options)}; {name} has the size that it has")
     if name == "coco-mini":
-        name = find_coco_mini()
-        if name is None:
-            raise FileNotFoundError(
-                "coco-mini is not on this machine yet: `minim2f data fetch` gets it (10 MB), "
-                "`minim2f data fetch --mirror DIR` from a folder; 'scenes' needs no files"
-            )
-    return as_task(open_files(Path(name), split, task), task)
+        name, split = _coco_mini(), split or "train"
+    choice = MapOptions(images, labels, ignore, zero_is_void)
+    return as_task(open_files(Path(name), split, task, None, choice, skip_faulty), task)
+
+
+def _coco_mini() -> Path:
+    folder = find_coco_mini()
+    if folder is None:
+        raise FileNotFoundError(
+            "coco-mini is not on this machine yet: `minim2f data fetch` gets it (10 MB), "
+            "`minim2f data fetch --mirror DIR` from a folder; 'scenes' needs no files"
+        )
+    return folder
 
 
 def open_files(
-    path: Path,
+    path: str | os.PathLike,
     split: str | None = None,
     task: str | None = None,
     faults: list[str] | None = None,
+    options: MapOptions = MapOptions(),
+    skip_faulty: bool = False,
 ) -> Dataset:
     """Opens somebody's own files: COCO data, or label maps where there is no COCO JSON file.
 
     Args:
-        path: as for `open_coco`, or a folder with `images/` and `labels/`.
-        split, task, faults: as for `open_coco`.
+        path: a folder or a JSON file.
+        split: None takes every picture.
+        task: where there are panoptic and instance files, "instance" prefers the latter.
+        faults: gets what is wrong with the JSON files or the folder, and rows at fault are left
+            out; without a list, that is raised.
+        options, skip_faulty: as in `open_dataset`.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_coco` and `minim2f.data.label_maps.LabelMaps`.
+        FileNotFoundError, ValueError: as `open_dataset`.
     """
-    has_maps = (path / "images").is_dir() and (path / "labels").is_dir()
-    if has_maps and not coco_files(path, split, task):
-        return LabelMaps(path, split, faults)
-    return open_coco(path, split, task, faults)
+    sources = select(find_sources(path, options), split, task, path)
+    found: list[str] | None = [] if skip_faulty else faults
+    datasets = [source.open(split, options, found) for source in sources]
+    if skip_faulty:
+        datasets = [leave_out_faulty(dataset, found) for dataset in datasets]
+    if len(datasets) > 1:
+        datasets = [Joined(datasets, path)]
+    if skip_faulty and found:
+        if not len(datasets[0]):
+            raise_faults(found)
+        warnings.warn(f"{path}: left out\n" + "\n".join(grouped(found)), stacklevel=3)
+    return datasets[0]
 
 
 def open_coco(
@@ -74,55 +117,33 @@ def open_coco(
     split: str | None = None,
     task: str | None = None,
     faults: list[str] | None = None,
-) -> CocoPanoptic | CocoInstances:
-    """Finds the parts of a COCO data set, panoptic or instance, and opens it.
-
-    Args:
-        path: one of
-            - a folder with `panoptic.json`, `images/` and `panoptic/`, as
-              `minim2f.data.coco_panoptic.write_coco` makes it, or with `instances.json` and
-              `images/`;
-            - COCO's own folder: `annotations/panoptic_val2017.json`, its PNGs in
-              `annotations/panoptic_val2017/`, and `val2017/` (likewise `train2017`), or
-              `annotations/instances_val2017.json` and `val2017/`;
-            - the JSON file of any of them; the images may lie beside it, too.
-        split: "train" or "val": chooses the JSON file in COCO's own folder, and the images whose
-            "split" field says so elsewhere; None takes every image.
-        task: where there are panoptic and instance files, "instance" prefers the latter.
-        faults: gets what is wrong with the JSON file, and rows at fault are left out; without a
-            list, that is raised.
+) -> CocoPanoptic | CocoInstances | Joined:
+    """Opens COCO data, panoptic or instance; as `open_files`, and label maps are refused.
 
     Raises:
-        FileNotFoundError: a part is missing; the message says what was looked for.
+        FileNotFoundError: there are no COCO data, or a part is missing.
         ValueError: the JSON file cannot be used, see `CocoPanoptic` and `CocoInstances`.
     """
-    files = coco_files(path, split, task)
-    if not files:
-        names = " nor ".join(_names(split, task))
-        raise FileNotFoundError(f"{path}: no COCO data here: neither {names} (split {split!r})")
-    reader = CocoInstances if _holds_instances(files[0]) else CocoPanoptic
-    return reader(files[0], split=split, faults=faults)
+    dataset = open_files(path, split, task, faults)
+    if isinstance(dataset, LabelMaps):
+        raise FileNotFoundError(f"{path}: label maps, and no COCO data")
+    return dataset
 
 
-def coco_files(
-    path: str | os.PathLike, split: str | None = None, task: str | None = None
-) -> list[Path]:
-    """The COCO annotation files of a folder, the best first; a JSON file is its own list."""
-    path = Path(path)
-    if path.suffix == ".json":
-        return [path]
-    return [path / name for name in _names(split, task) if (path / name).is_file()]
-
-
-def _names(split: str | None, task: str | None) -> list[str]:
-    kinds = ("instances", "panoptic") if task == "instance" else ("panoptic", "instances")
-    return [
-        name for kind in kinds for name in (f"{kind}.json", f"annotations/{kind}_{split}2017.json")
-    ]
-
-
-def _holds_instances(path: Path) -> bool:
-    """By its name, as COCO's files are large; of any other name, by what is in it."""
-    if path.name.startswith(("panoptic", "instances")):
-        return path.name.startswith("instances")
-    return looks_like_instances(read_json(path)["annotations"])
+def find_splits(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+) -> list[str]:
+    """The names of the splits of a data set; see `minim2f.data.splits.splits_of`."""
+    if path == "scenes":
+        return ["train", "val"]
+    options = MapOptions(images, labels)
+    path = _coco_mini() if path == "coco-mini" else path
+    sources = select(find_sources(path, options), None, None, path)
+    if sources[0].kind == "maps":
+        return LabelMaps.splits(sources[0].path, options)
+    if sources[0].split:
+        return [source.split for source in sources]
+    rows = [row for row in read_json(sources[0].path)["images"] if isinstance(row, dict)]
+    return sorted({row["split"] for row in rows if isinstance(row.get("split"), str)})

@@ -116,6 +116,10 @@ class Dataset(Protocol):
 class SampleList(list):
     """A data set of samples that are all in memory.
 
+    A worker process of PyTorch's that is not forked gets its data set through pickle, and each
+    tensor in it costs an open file. So all tensors travel as pieces of one, which the processes
+    share.
+
     Args:
         samples: in any number.
         categories: COCO dicts; a class index is a position in this list.
@@ -127,3 +131,57 @@ class SampleList(list):
     ) -> None:
         super().__init__(samples)
         self.categories, self.task = categories, task
+
+    def __reduce__(self) -> tuple:
+        facts = [(s.segments, s.image_id, s.file_name) for s in self]
+        return _unpack, (type(self), *self._packed(), facts, self.categories, self.task)
+
+    def _packed(self) -> tuple[Tensor, list[tuple]]:
+        """One tensor of bytes that holds all others, and (first byte, dtype, shape) of each.
+
+        The samples' tensors become views of it, so that packing again copies nothing.
+        """
+        tensors = [getattr(sample, name) for sample in self for name in MAPS]
+        first = tensors[0].untyped_storage().data_ptr() if tensors else 0
+        whole = all(t.untyped_storage().data_ptr() == first and t.is_contiguous() for t in tensors)
+        if not (whole and len(tensors) > len(MAPS)):
+            self._pack(tensors)
+            tensors = [getattr(sample, name) for sample in self for name in MAPS]
+        places = [(t.storage_offset() * t.element_size(), t.dtype, t.shape) for t in tensors]
+        buffer = torch.empty(0, dtype=torch.uint8)
+        if tensors:
+            buffer = buffer.set_(tensors[0].untyped_storage())
+        return buffer, places
+
+    def _pack(self, tensors: list[Tensor]) -> None:
+        starts, end = [], 0
+        for tensor in tensors:
+            starts.append(end)
+            end += -(-tensor.nbytes // ALIGNED) * ALIGNED
+        buffer = torch.empty(end, dtype=torch.uint8)
+        views = iter([_view(buffer, s, t.dtype, t.shape).copy_(t) for s, t in zip(starts, tensors)])
+        for sample in self:
+            for name in MAPS:
+                setattr(sample, name, next(views))
+
+
+MAPS = ("image", "labels", "masks", "ids")
+ALIGNED = 8  # bytes: an int64 starts at a multiple of its size
+
+
+def _view(buffer: Tensor, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
+    length = shape.numel() * dtype.itemsize
+    return buffer[start : start + length].view(dtype).view(shape)
+
+
+def _unpack(
+    kind: type,
+    buffer: Tensor,
+    places: list[tuple],
+    facts: list[tuple],
+    categories: list[dict],
+    task: str,
+) -> SampleList:
+    views = iter([_view(buffer, *place) for place in places])
+    samples = [Sample(*(next(views) for _ in MAPS), *fact) for fact in facts]
+    return kind(samples, categories, task)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from .parts import image_path
 from .sample import Dataset, Sample, bounding_box
 
 ALLOWS = {
@@ -56,6 +59,10 @@ class TaskView:
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    def image_path(self, index: int) -> Path | None:
+        """The file of one picture, if the data set knows it."""
+        return image_path(self._dataset, index)
 
     def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
         """The picture with the truth of this task, or a list of them for a slice.

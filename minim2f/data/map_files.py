@@ -1,0 +1,229 @@
+"""Which label map belongs to which picture: folders and names, by the tables of forms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .forms import (
+    LABEL_MAPS,
+    MAP_ENDINGS,
+    PICTURE_ENDINGS,
+    choose_split,
+    find,
+    refuse_unsplit,
+    walk,
+)
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+Files = dict[Path, list[Path]]  # by split and name, without endings
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What a caller says about files that they do not say themselves.
+
+    Attributes:
+        images, labels, ignore, zero_is_void: see `minim2f.data.open.open_dataset`.
+    """
+
+    images: str | os.PathLike | None = None
+    labels: str | os.PathLike | None = None
+    ignore: int | None = None
+    zero_is_void: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ignore is not None and not 0 <= self.ignore <= 255:
+            raise ValueError(f"ignore={self.ignore}: the numbers of a label map are 0 ... 255")
+
+    def refuse_for_coco(self, path: Path) -> None:
+        """Raises if there is an option that only label maps have.
+
+        Raises:
+            ValueError: says which.
+        """
+        if self.ignore is not None or self.zero_is_void:
+            raise ValueError(
+                f"{path} is COCO JSON; ignore and zero_is_void are for label maps, where numbers "
+                "are classes"
+            )
+
+
+class Root(NamedTuple):
+    """A folder of images and its folder of label maps; `prefix` is the split, or empty."""
+
+    prefix: Path
+    images: Path
+    labels: Path
+
+
+class MapFiles(NamedTuple):
+    """The images and label maps of a data set.
+
+    Attributes:
+        roots: the folders that hold them.
+        images, labels: their files, by split and name.
+        ending: what follows an image's name in that of its label map.
+    """
+
+    roots: list[Root]
+    images: Files
+    labels: Files
+    ending: str
+
+    @classmethod
+    def find(cls, folder: Path, options: MapOptions) -> MapFiles:
+        """Looks for all of them.
+
+        Raises:
+            FileNotFoundError: there are no such folders.
+            ValueError: it cannot be told which label maps are meant.
+        """
+        roots = _roots(folder, options)
+        if not roots:
+            raise FileNotFoundError(f"{folder}: no images here with a folder of label maps")
+        images: Files = {}
+        for key, path in _files(roots, 1, IMAGES):
+            ending = next(e for e in PICTURE_ENDINGS if key.name.endswith(e))
+            key = key.with_name(key.name.removesuffix(ending) or key.name)
+            images.setdefault(key, []).append(path)
+        maps = list(_files(roots, 2, {".png"}))
+        ending = _ending(images, {key for key, _ in maps}, folder)
+        labels: Files = {}
+        for key, path in maps:
+            if key.name.endswith(ending) and key.name != ending:
+                own = key.with_name(key.name.removesuffix(ending))
+                labels.setdefault(own, []).append(path)
+        return cls(roots, images, labels, ending)
+
+    def splits(self) -> list[str]:
+        """The first folders on the way to an image."""
+        return sorted({key.parts[0] for key in self.images if len(key.parts) > 1})
+
+    def of_split(self, split: str | None) -> tuple[Files, Files]:
+        """The images and label maps of a split; all of them for None, or if there are no splits.
+
+        Raises:
+            ValueError: there is no such split, or its name may mean several.
+        """
+        names = self.splits()
+        if split is None or not names:
+            refuse_unsplit(split, self.roots[0].images)
+            return self.images, self.labels
+        chosen = Path(self._folder_of(split, names))
+        return tuple(
+            {key: paths for key, paths in files.items() if key.is_relative_to(chosen)}
+            for files in (self.images, self.labels)
+        )
+
+    def _folder_of(self, split: str, names: list[str]) -> str:
+        deeper = {parent.as_posix() for key in self.images for parent in key.parents} - {"."}
+        fits = sorted(name for name in deeper if split in (name, name.rpartition("/")[2]))
+        if split in names or not fits:
+            return choose_split(split, names, self.roots[0].images)
+        if len(fits) > 1:
+            raise ValueError(f"split {split!r} may be any of {fits}; name one of them")
+        return fits[0]
+
+    def name_of(self, key: Path) -> str:
+        """The name of an image, with its split and suffix, for messages."""
+        path = self.images[key][0]
+        root = next(root for root in self.roots if path.is_relative_to(root.images))
+        return (root.prefix / path.relative_to(root.images)).as_posix()
+
+    def map_of(self, key: Path) -> Path:
+        """Where the label map of an image belongs."""
+        root = next(root for root in self.roots if key.is_relative_to(root.prefix))
+        own = key.relative_to(root.prefix)
+        return root.labels / own.with_name(f"{own.name}{self.ending}.png")
+
+
+def has_label_maps(folder: Path, options: MapOptions) -> bool:
+    """True if there are images with a folder of label maps."""
+    return bool(_roots(folder, options))
+
+
+def _roots(folder: Path, options: MapOptions) -> list[Root]:
+    """The folders of the first row that fits; if several do with the same images, it asks."""
+    if options.images is not None or options.labels is not None:
+        return _chosen_roots(folder, options)
+    rows: dict[str, list[list[Root]]] = {}
+    for images, labels in LABEL_MAPS:
+        if roots := list(_roots_of_row(folder, images, labels)):
+            rows.setdefault(images, []).append(roots)
+    for candidates in rows.values():
+        full = [roots for roots in candidates if any(_has_png(root.labels) for root in roots)]
+        if len(full) > 1:
+            names = ", ".join(str(roots[0].labels) for roots in full)
+            raise ValueError(
+                f"{folder} has several folders of label maps: {names}; say which one (labels=...)"
+            )
+        return (full or candidates)[0]
+    return []
+
+
+def _roots_of_row(folder: Path, images: str, labels: str) -> Iterator[Root]:
+    for found in find(folder, images):
+        partner = folder / labels.replace("{split}", found.split or "")
+        if found.path.is_dir() and partner.is_dir():
+            yield Root(Path(found.split or ""), found.path, partner)
+
+
+def _chosen_roots(folder: Path, options: MapOptions) -> list[Root]:
+    """Where the caller names one folder or both; the other is looked for in the first that fits."""
+    chosen = {}
+    for place, key in enumerate(("images", "labels")):
+        given = getattr(options, key)
+        names = dict.fromkeys(row[place] for row in LABEL_MAPS if "{" not in row[place])
+        paths = [folder / name for name in names] if given is None else [Path(given)]
+        found = [path for path in paths if path.is_dir()]
+        if given is not None and not found:
+            raise FileNotFoundError(f"{given}: there is no such folder of {key}")
+        if key == "labels" and given is None:
+            found = [path for path in found if _has_png(path)]
+            if len(found) > 1:
+                names = ", ".join(map(str, found))
+                raise ValueError(
+                    f"{folder} has several folders of label maps: {names}; say which one "
+                    "(labels=...)"
+                )
+        if not found:
+            return []
+        chosen[key] = found[0]
+    return [Root(Path(), **chosen)]
+
+
+def _has_png(folder: Path) -> bool:
+    return any(path.suffix.lower() == ".png" for path in walk(folder))
+
+
+def _files(roots: list[Root], which: int, suffixes: set[str]) -> Iterator[tuple[Path, Path]]:
+    """The files of a kind: split and name without the suffix, and the path."""
+    for root in roots:
+        for path in walk(root[which]):
+            if path.suffix.lower() in suffixes:
+                own = path.relative_to(root[which])
+                yield root.prefix / own.with_name(path.stem), path
+
+
+def _ending(images: Files, maps: set[Path], folder: Path) -> str:
+    """What follows an image's name in that of its map: the ending that pairs the most images.
+
+    Of the endings in one row the first that pairs any stands for the row.
+    """
+    best: list[tuple[int, str]] = []
+    for row in MAP_ENDINGS:
+        counts = [sum(k.with_name(k.name + e) in maps for k in images) for e in row]
+        best.append(next((pair for pair in zip(counts, row) if pair[0]), (0, row[0])))
+    most = max(count for count, _ in best)
+    endings = [ending for count, ending in best if count == most]
+    if most and len(endings) > 1 and endings[0] != "":
+        raise ValueError(
+            f"{folder}: label maps end in any of {endings}, and nothing says which are meant; move "
+            "the others elsewhere"
+        )
+    return endings[0]
