@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,8 @@ from .data.sample import bounding_box
 from .model.config import Config
 from .model.mask2former import Mask2Former
 from .ops.enlarge import Enlarged, strips
-from .prediction import input_size, predict, predict_masks
+from .prediction import predict_masks
 from .shapes import check, scope
-
-__all__ = ["Result", "as_result", "categories_of", "input_size", "instances", "panoptic"]
-__all__ += ["predict", "predict_masks", "segment", "semantic_scores"]
 
 
 @dataclass
@@ -212,15 +210,6 @@ def segment(
     return as_result(*logits, model.config, task, score_threshold, top_k)
 
 
-def categories_of(config: Config) -> list[dict]:
-    """The classes of a model as COCO dicts, those without an isthing as things.
-
-    A model without class names has the things "class 0", "class 1", ..., with these numbers as ids.
-    """
-    unnamed = [{"id": k, "name": f"class {k}"} for k in range(config.num_classes)]
-    return [{"isthing": 1} | category for category in config.categories or unnamed]
-
-
 @torch.inference_mode()
 def as_result(
     class_logits: Tensor,
@@ -231,7 +220,7 @@ def as_result(
     top_k: int = 100,
 ) -> Result:
     """Reads what `predict` or `predict_masks` returns as a task asks; `segment` describes how."""
-    categories = categories_of(config)
+    categories = config.classes
     things = torch.tensor([bool(c["isthing"]) for c in categories], device=class_logits.device)
     if task == "panoptic":
         threshold = 0.8 if score_threshold is None else score_threshold
@@ -268,7 +257,9 @@ def _classes(
     return labels, list(zip(present.tolist(), (shares / pixels)[present].tolist()))
 
 
-def _result(masks: np.ndarray, entries: list[tuple[int, float]], categories: list[dict]) -> Result:
+def _result(
+    masks: np.ndarray, entries: list[tuple[int, float]], categories: Sequence[dict]
+) -> Result:
     """Masks (G, H, W) with their (class, score) pairs, best first, as a `Result`."""
     ids = np.zeros(masks.shape[1:], np.int32)
     segments = []

@@ -1,6 +1,6 @@
 """Results as data: what `segment` found, in the forms that other tools read.
 
-    with Predictions("out", "panoptic", categories_of(model.config)) as out:
+    with Predictions("out", "panoptic", model.config.classes) as out:
         for path in paths:
             out.add(segment(model, path), path.name)
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -65,7 +66,7 @@ def coco_detections(result: Result, image_id: int) -> list[dict]:
     return found
 
 
-def void_label(categories: list[dict]) -> int:
+def void_label(categories: Sequence[dict]) -> int:
     """The number of a pixel without a class: 255, or 65535 if a category id is as large as that.
 
     Raises:
@@ -80,7 +81,7 @@ def void_label(categories: list[dict]) -> int:
     return 255 if max(ids, default=0) < 255 else 65535
 
 
-def label_map(result: Result, categories: list[dict]) -> np.ndarray:
+def label_map(result: Result, categories: Sequence[dict]) -> np.ndarray:
     """The category id of every pixel (H, W): uint8 with 255 for void, or uint16 with 65535.
 
     Raises:
@@ -105,19 +106,19 @@ class Predictions:
     Args:
         folder: created if need be.
         task: "panoptic", "instance" or "semantic": which form is written.
-        categories: COCO dicts; `categories_of(model.config)` are a model's.
+        categories: COCO dicts; `model.config.classes` are a model's.
 
     Raises:
         ValueError: an unknown task, or categories that do not fit into a label map.
     """
 
-    def __init__(self, folder: str | os.PathLike, task: str, categories: list[dict]) -> None:
+    def __init__(self, folder: str | os.PathLike, task: str, categories: Sequence[dict]) -> None:
         if task not in FILES:
             raise ValueError(f"task is {task!r}; there are 'panoptic', 'instance' and 'semantic'")
         if task == "semantic":
             void_label(categories)
         self.path = Path(folder) / FILES[task]
-        self._task, self._categories = task, categories
+        self._task, self._categories = task, list(categories)
         self._images: dict[int, dict] = {}
         self._entries: list[dict] = []
         self._names: dict[str, str] = {}

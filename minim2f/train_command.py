@@ -14,9 +14,9 @@ from .checkpoints import load
 from .data import Dataset, open_dataset
 from .data.augment import drop_empty, resize
 from .data.sample import SampleList
-from .inference import input_size
 from .model.config import PRESETS, Config, preset
 from .model.mask2former import Mask2Former
+from .prediction import input_size
 from .training import distributed
 from .training.loop import train
 from .training.recipe import SEMANTIC, TINY, TrainConfig

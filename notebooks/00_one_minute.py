@@ -338,7 +338,9 @@ shape_table(rows, meanings={
 # `predict` is the model once more, with the mask logits enlarged to the size of the picture. From now on we read those.
 
 # %% tags=["demo"]
-class_logits, mask_logits = minim2f.inference.predict(model, scene.image)
+from minim2f.prediction import predict
+
+class_logits, mask_logits = predict(model, scene.image)
 scores, labels = class_logits.softmax(-1).max(-1)
 class_names = [c["name"].partition("-")[0] for c in scenes.categories] + ["no object"]
 query_names = [class_names[k] for k in labels]
@@ -446,7 +448,7 @@ same(semantic(class_logits, mask_logits), witness)
 
 # %%
 groups = [[scenes[15 * g + i] for i in range(15)] for g in range(3)]
-outputs = [[inference.predict(model, sample.image) for sample in group] for group in groups]
+outputs = [[predict(model, sample.image) for sample in group] for group in groups]
 orders = {
     "least sure first": lambda c: c.softmax(-1)[:, -1].argsort(descending=True),
     "at random": lambda c: torch.randperm(len(c)),

@@ -16,16 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 import minim2f
 from minim2f.data.images import to_image
-from minim2f.inference import (
-    as_result,
-    instances,
-    panoptic,
-    predict,
-    predict_masks,
-    semantic_scores,
-)
+from minim2f.inference import as_result, instances, panoptic, semantic_scores
 from minim2f.ops import enlarge, reference
 from minim2f.ops.enlarge import Enlarged
+from minim2f.prediction import predict, predict_masks
 
 THINGS = torch.tensor([True, False])  # class 0 is a thing, class 1 is stuff
 IN, OUT = 9.0, -9.0  # mask logits well inside and outside

@@ -20,7 +20,7 @@ from minim2f.data.images import read_png
 from minim2f.data.label_maps import LabelMaps
 from minim2f.data.sample import SampleList, bounding_box
 from minim2f.data.tasks import as_task
-from minim2f.inference import Result, categories_of
+from minim2f.inference import Result
 from minim2f.metrics import AveragePrecision, MeanIoU, PanopticQuality
 from minim2f.model.config import preset
 from minim2f.results import Predictions, coco_detections, coco_segments, label_map
@@ -145,13 +145,13 @@ def test_categories_that_fit_into_no_label_map_are_named():
 
 
 def test_models_without_class_names_have_categories():
-    plain = categories_of(preset("tiny", num_classes=2))
-    assert plain == [
+    plain = preset("tiny", num_classes=2).classes
+    assert list(plain) == [
         {"id": 0, "name": "class 0", "isthing": 1},
         {"id": 1, "name": "class 1", "isthing": 1},
     ]
     named = preset("tiny", num_classes=3, categories=CATEGORIES)
-    assert categories_of(named) == CATEGORIES
+    assert list(named.classes) == CATEGORIES
 
 
 # ---- a folder of results ---------------------------------------------------------------------

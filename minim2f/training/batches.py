@@ -19,9 +19,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..data import augment
 from ..data.sample import Dataset, Sample
-from ..inference import input_size
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from ..prediction import input_size
 from . import distributed
 from .matching import Target
 from .recipe import TrainConfig

@@ -8,10 +8,11 @@ import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
-from ..inference import as_result, predict_masks
+from ..inference import as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from ..prediction import predict_masks
 from . import distributed
 
 
