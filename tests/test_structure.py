@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "model": {"shapes", "ops", "model"},
     "training": {"shapes", "ops", "model", "training"},
     "training.batches": {"model", "training", "data", "inference"},
+    "training.class_names": {"model", "data"},
     "training.evaluation": {"model", "training", "data", "inference", "metrics"},
     "training.run_folder": {"files", "model", "training", "checkpoints"},
     "training.loop": {"model", "training", "data"},
@@ -46,8 +47,8 @@ MAY_IMPORT |= {
     "demo": WINGS,
     "book": WINGS | {"", "book", "demo"},
     "bench": WINGS | {"bench"},
-    "train_command": WINGS,
-    "cli": WINGS | {"bench", "demo", "train_command"},
+    "commands": WINGS | {"commands"},
+    "cli": WINGS | {"bench", "demo", "commands"},
     "__main__": {"cli"},
 }
 

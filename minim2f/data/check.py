@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from .coco_instances import empty_mask_faults
 from .coco_mini import find_coco_mini
 from .faults import faults_of
 from .open import coco_files, open_files
+from .sample import Dataset
 
 
 def find_faults(path: str | os.PathLike, split: str | None = None) -> list[str]:
@@ -59,3 +62,31 @@ def _line(fault: str) -> str:
     """One line that any terminal can print, whatever a file name holds."""
     text = " ".join(fault.splitlines())
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class Survey(NamedTuple):
+    """What a data set holds, as text, and what is odd about it."""
+
+    text: str
+    warnings: list[str]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def survey(dataset: Dataset, num_queries: int | None = None) -> Survey:
+    """Reads every picture of a data set, and says what looks odd about the whole.
+
+    Args:
+        dataset: any.
+        num_queries: of the model that shall learn from it.
+    """
+    seen, crowded = Counter(), 0
+    for sample in dataset:
+        seen.update(segment["category_id"] for segment in sample.segments)
+        crowded += num_queries is not None and len(sample.labels) > num_queries
+    never = [str(c["name"]) for c in dataset.categories if not seen[c["id"]]]
+    warnings = [f"{len(never)} classes never occur: {', '.join(never)}"] if never else []
+    if crowded:
+        warnings.append(f"{crowded} pictures have more segments than {num_queries} queries")
+    return Survey(f"{len(dataset)} pictures", warnings)

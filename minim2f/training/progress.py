@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from tqdm import tqdm
 
 from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from . import distributed
 from .evaluation import comparison, evaluate, summary
 from .losses import expected_loss
 from .run_folder import Run
@@ -57,26 +60,41 @@ def first_loss(values: dict[str, float], config: Config, details: bool = False) 
 
 
 def evaluate_and_draw(
-    model: Mask2Former, dataset: Dataset, done: int, run: Run, quiet: bool
+    model: Mask2Former, dataset: Dataset, words: str, done: int, run: Run, quiet: bool
 ) -> None:
     """Scores the model during a run; prints and logs the scores, and draws some pictures.
+
+    Whatever goes wrong here is told and logged, and the run goes on: its weights are worth more.
 
     Args:
         model: as it is after the step.
         dataset: what it is evaluated on, in all processes together.
+        words: what these pictures are, told beside the scores.
         done: how many steps it has taken.
         run: where scores are logged and pictures are saved.
         quiet: print nothing.
     """
+    try:
+        _evaluate_and_draw(model, dataset, words, done, run, quiet)
+    except Exception as error:
+        run.write("eval", done, scores={}, on=words, fault=f"{type(error).__name__}: {error}")
+        if distributed.rank() == 0:
+            told = f"step {done}: could not be evaluated or drawn, and goes on: {error}"
+            tqdm.write(told, file=sys.stderr)
+
+
+def _evaluate_and_draw(
+    model: Mask2Former, dataset: Dataset, words: str, done: int, run: Run, quiet: bool
+) -> None:
     scores = evaluate(model, dataset, progress=not quiet)
     short = summary(scores)
     if not quiet:
         told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
-        tqdm.write(f"step {done}: {told}")
+        tqdm.write(f"step {done}: {told}" + (f" on {words}" if words else ""))
     if run.writes:
         from .. import plots  # brings matplotlib, which only drawing needs
 
-        run.write("eval", done, scores=short, wins=scores["wins"])
+        run.write("eval", done, scores=short, wins=scores["wins"], on=words)
         rows = [comparison(model, dataset[i]) for i in range(min(DRAWN, len(dataset)))]
         page = plots.compare(rows, dataset.categories)
         plots.save(page, run.folder / "pictures" / f"{done:06d}.png")
