@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
+from .fonts import drawable, families
 from .plots import INK, draw_curves, figure, query_color, save
 
 # What a line of each kind must have.
@@ -212,7 +213,9 @@ def _draw_wins(ax: Axes, wins: np.ndarray, log: Log) -> None:
         color = "white" if shade[query, kind] > 0.6 else INK
         look = {"ha": "center", "va": "center_baseline", "fontsize": size, "color": color}
         ax.text(kind, query, f"{wins[query, kind]:.0f}", **look)
-    ax.set_xticks(range(kinds), log.start["categories"], rotation=90, fontsize=8)
+    names = [drawable(str(name), k) for k, name in enumerate(log.start["categories"])]
+    look = {"rotation": 90, "fontsize": 8, "fontfamily": families(), "parse_math": False}
+    ax.set_xticks(range(kinds), names, **look)
     ax.set_yticks(range(queries), range(queries), fontsize=8)
     ax.set_ylabel("query")
     _title(ax, f"Which query won which class how often, at step {_counted(log)['step']:,}")

@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "inference": {"shapes", "data", "model"},
     "checkpoints": {"files", "model", "checkpoints"},
     "metrics": {"shapes", "data", "metrics"},
-    "colors": set(),
-    "plots": {"shapes", "files", "data", "metrics", "colors"},
-    "training_report": {"plots"},
+    "fonts": set(),
+    "colors": {"fonts"},
+    "plots": {"shapes", "files", "data", "metrics", "colors", "fonts"},
+    "training_report": {"plots", "fonts"},
 }
 WINGS = set(MAY_IMPORT)
 MAY_IMPORT |= {

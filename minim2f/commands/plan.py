@@ -197,8 +197,9 @@ def _words(pictures: Pictures, look: Look, config: Config, recipe: TrainConfig, 
     lines["steps"] = f"{recipe.steps:,} with {recipe.batch_size} pictures each: {epochs:.3g} epochs"
     lines["evaluation"] = "none: there are no pictures for it"
     if measured:
-        often = min(recipe.evaluate_every, recipe.steps)
-        lines["evaluation"] = f"on {measured.words}; every {often:,} steps and at the end"
+        every = recipe.evaluate_every
+        often = f"every {every:,} steps and at the end" if every < recipe.steps else "at the end"
+        lines["evaluation"] = f"on {measured.words}; {often}"
     warnings = [told] if told else []
     if source.data != "scenes" and len(learned) <= LOOKED_AT:
         warnings += survey(learned, config.num_queries).warnings

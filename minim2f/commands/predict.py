@@ -48,6 +48,9 @@ def run_predict(args: argparse.Namespace) -> None:
     outs = drawings_of(pictures, args.out, any(path.is_dir() for path in args.pictures))
     with distributed.joined(args.device) as device:
         model = load(args.model).to(device)
+    told = _numbered(named_categories(model.config))
+    if told:
+        print(told)
     if args.model == "tiny":
         print(SCENES_ONLY.format(count=model.config.num_classes, other=KNOWS_PHOTOGRAPHS))
     faults = []
@@ -145,6 +148,14 @@ def named_categories(config: Config) -> list[dict]:
     """The model's categories; "class 0", "class 1" ... where it does not know their names."""
     own = config.categories or [{"id": k} for k in range(config.num_classes)]
     return [{"name": f"class {category['id']}"} | category for category in own]
+
+
+def _numbered(categories: Sequence[dict]) -> str:
+    """Which classes are drawn by number, as no font here has the letters of their names."""
+    from ..fonts import can_draw
+
+    told = [f"class {c['id']} is {c['name']}" for c in categories if not can_draw(c["name"])]
+    return f"no font here can draw these names: {', '.join(told)}" if told else ""
 
 
 def _counts(result: Result, model) -> str:

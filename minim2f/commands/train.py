@@ -12,7 +12,17 @@ from ..training import distributed
 from ..training.loop import train
 from ..training.recipe import TrainConfig
 from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start
-from .pictures import FORMS, SHARE, TASKS, Source, absolute, add_form_arguments
+from .pictures import (
+    FORMS,
+    NAMED,
+    SHARE,
+    TASKS,
+    TRAIN,
+    Source,
+    absolute,
+    add_form_arguments,
+    splits_in,
+)
 from .plan import Plan, plan_of
 
 # What is meant by an option that is not given; None leaves it to the data or the model.
@@ -102,9 +112,11 @@ def run_train(args: argparse.Namespace) -> None:
     with distributed.joined(chosen["device"]) as device:
         if args.resume and distributed.rank() == 0:
             _take_along(Path(args.resume), folder)
+        distributed.gather(None)  # nobody looks into the folder before all of it is there
         plan = plan_of(argparse.Namespace(**chosen), _config_to_go_on(folder, start))
         if start:
             _refuse_other_data(args.resume, start, plan)
+            plan = plan._replace(words=plan.words + _other_length(start, plan.recipe))
         _begin(args.command, plan, chosen, device, bool(args.resume))
         if distributed.rank() == 0:
             file = folder / MODEL
@@ -146,7 +158,10 @@ def source_of(model: str) -> Source | None:
     if "source" in start:
         return Source(**{name: start["source"][name] for name in Source._fields})
     old = start["arguments"]  # of a run before anything was held out
-    return Source(absolute(old["data"]), None, old.get("length"), old.get("task"))
+    data = absolute(old["data"])
+    exists = data in NAMED or Path(data).exists()
+    split = next((name for name in TRAIN if exists and name in splits_in(data)), None)
+    return Source(data, split, old.get("length"), old.get("task"))
 
 
 def _nothing_given() -> dict:
@@ -164,13 +179,17 @@ def _arguments_to_go_on(run: str, start: dict, given: dict) -> dict:
     was = {name: start["recipe"].get(name, old[name]) for name in OPTIONS}
     fixed = [name for name in given if name not in FREE and given[name] != was[name]]
     if fixed:
-        told = ", ".join(f"{_flag(name)} {given[name]} (it has {was[name]})" for name in fixed)
+        told = ", ".join(_difference(name, given[name], was[name]) for name in fixed)
         free = ", ".join(sorted(map(_flag, FREE)))
         raise ValueError(
             f"{run} cannot go on with {told}: that would be another run, which needs a folder of "
             f"its own. What may change is {free}"
         )
     return {name: old[name] for name in (*OPTIONS, "recipe")} | given
+
+
+def _difference(name: str, now: object, was: object) -> str:
+    return f"{_flag(name)} {now} (it has {'none' if was is None else was})"
 
 
 def _flag(name: str) -> str:
@@ -195,6 +214,15 @@ def _config_to_go_on(folder: Path, start: dict | None) -> Config | None:
     if start and "config" in start and (folder / CHECKPOINT).exists():
         return Config(**start["config"])
     return None
+
+
+def _other_length(start: dict, recipe: TrainConfig) -> str:
+    """A line to print where a run goes on to another number of steps."""
+    was = start["recipe"]["steps"]
+    if was == recipe.steps:
+        return ""
+    now = f"the learning rate is from here on that of {recipe.steps:,} steps, not {was:,}"
+    return f"\n{'resumed':<11}{now}"
 
 
 def _refuse_other_data(run: str, start: dict, plan: Plan) -> None:

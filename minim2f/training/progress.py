@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -75,26 +76,30 @@ def evaluate_and_draw(
         quiet: print nothing.
     """
     try:
-        _evaluate_and_draw(model, dataset, words, done, run, quiet)
+        scores = evaluate(model, dataset, progress=not quiet)
     except Exception as error:
         run.write("eval", done, scores={}, on=words, fault=f"{type(error).__name__}: {error}")
-        if distributed.rank() == 0:
-            told = f"step {done}: could not be evaluated or drawn, and goes on: {error}"
-            tqdm.write(told, file=sys.stderr)
-
-
-def _evaluate_and_draw(
-    model: Mask2Former, dataset: Dataset, words: str, done: int, run: Run, quiet: bool
-) -> None:
-    scores = evaluate(model, dataset, progress=not quiet)
+        _tell_fault(f"step {done} could not be evaluated", error)
+        return
     short = summary(scores)
     if not quiet:
         told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
         tqdm.write(f"step {done}: {told}" + (f" on {words}" if words else ""))
+    run.write("eval", done, scores=short, wins=scores["wins"], on=words)
     if run.writes:
-        from .. import plots  # brings matplotlib, which only drawing needs
+        try:
+            _draw(model, dataset, run.folder / "pictures" / f"{done:06d}.png")
+        except Exception as error:
+            _tell_fault(f"the pictures of step {done} could not be drawn", error)
 
-        run.write("eval", done, scores=short, wins=scores["wins"], on=words)
-        rows = [comparison(model, dataset[i]) for i in range(min(DRAWN, len(dataset)))]
-        page = plots.compare(rows, dataset.categories)
-        plots.save(page, run.folder / "pictures" / f"{done:06d}.png")
+
+def _draw(model: Mask2Former, dataset: Dataset, path: Path) -> None:
+    from .. import plots  # brings matplotlib, which only drawing needs
+
+    rows = [comparison(model, dataset[i]) for i in range(min(DRAWN, len(dataset)))]
+    plots.save(plots.compare(rows, dataset.categories), path)
+
+
+def _tell_fault(what: str, error: Exception) -> None:
+    if distributed.rank() == 0:
+        tqdm.write(f"{what}, and training goes on: {error}", file=sys.stderr)

@@ -141,6 +141,8 @@ class Run:
                 f"{self.folder} has {done} steps behind it already: --steps {self.recipe.steps} "
                 "cannot take any back"
             )
+        if done == self.recipe.steps and self.writes:
+            print(f"all {done:,} steps are taken already; a larger number of --steps adds more")
         config = model.config
         facts = {
             "recipe": dataclasses.asdict(self.recipe),
@@ -154,7 +156,7 @@ class Run:
 
     def _require_room(self, model: Mask2Former, resume: bool) -> None:
         """Makes the folder, and finds out whether a run of this size can be written to it."""
-        if not resume and (self.folder / LOG).exists():
+        if not resume and self._holds_steps():
             raise FileExistsError(
                 f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
                 "another folder, or remove this one"
@@ -175,6 +177,12 @@ class Run:
             return False
         evals = (line for line in _lines(self.folder / LOG) if line["kind"] == "eval")
         return any(line["step"] == step and "fault" not in line for line in evals)
+
+    def _holds_steps(self) -> bool:
+        """Whether a run got anywhere here; one that failed before its first step is no loss."""
+        log = self.folder / LOG
+        steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
+        return steps or (self.folder / CHECKPOINT).exists()
 
     def write(self, kind: str, step: int, **values: object) -> None:
         """Adds a line to the log."""
