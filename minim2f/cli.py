@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .commands import evaluate, predict, train
+from .commands.pictures import add_form_arguments, forms_of
 from .data.coco_mini import FetchError
 from .model.config import PRESETS
 from .shapes import ShapeError
@@ -43,16 +44,21 @@ def run_scenes(args: argparse.Namespace) -> None:
 
 
 def run_check(args: argparse.Namespace) -> None:
-    """Looks for faults in a data set, before anybody trains on it."""
+    """Looks for faults in a data set, and for what is odd, before anybody trains on it."""
     from .data import open_dataset
-    from .data.check import find_faults
+    from .data.check import find_faults, grouped, survey
 
-    faults = find_faults(args.path)
-    for fault in faults:
-        print(fault)
-    if faults:
-        raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
-    print(f"{args.path}: {len(open_dataset(args.path, None))} pictures, no fault found")
+    forms = forms_of(args)
+    if not args.skip_faulty:
+        faults = find_faults(args.path, **forms)
+        for line in grouped(faults):
+            print(line)
+        if faults:
+            raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
+    count = len(open_dataset(args.path, None, **forms))
+    faultless = "without those at fault" if args.skip_faulty else "no fault found"
+    print(f"{args.path}: {count} pictures, {faultless}")
+    print(survey(args.path, **forms))
 
 
 def run_plot(args: argparse.Namespace) -> None:
@@ -132,7 +138,9 @@ def _data_actions(command: Callable, actions: argparse._SubParsersAction) -> Non
     sub.add_argument("--folder", type=Path, default=Path("out/scenes"), help="where the files go")
     sub.add_argument("--split", choices=["train", "val"], default="train")
     sub.add_argument("--length", type=int, default=20, help="how many")
-    command(run_check, "check", actions).add_argument("path", help="folder or JSON file")
+    sub = command(run_check, "check", actions)
+    sub.add_argument("path", help="folder or JSON file")
+    add_form_arguments(sub)
 
 
 def _print_whatever_comes() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data import Dataset, open_dataset
-from ..data.splits import Chosen, held_out, splits_of
+from ..data.parts import Part
+from ..data.splits import held_out, splits_of
 
 TASKS = ("panoptic", "instance", "semantic")
 NAMED = ("scenes", "coco-mini")  # not found by a path
@@ -17,7 +18,14 @@ SHARE, SEED = 0.2, 0  # of pictures without splits that are held out, and which
 LEAST = 3  # pictures of which one may be held out
 TRAIN = ("train", "training", "train2017", "train2014")
 VAL = ("val", "valid", "validation", "dev", "val2017", "val2014")
-FORMS = ("images", "ignore", "zero_is_void", "skip_faulty")  # how the files are to be read
+FORMS = (
+    "images",
+    "labels",
+    "ignore",
+    "zero_is_void",
+    "skip_faulty",
+)  # how the files are to be read
+PLACES = ("images", "labels")
 SEEN = "training pictures: no measure of what it does with others"
 
 
@@ -51,7 +59,7 @@ class Source(NamedTuple):
         dataset = open_dataset(self.data, split, task=self.task, **options)
         if self.length is None or len(dataset) <= self.length:
             return dataset
-        return Chosen(dataset, range(self.length))
+        return Part(dataset, range(self.length), f"the first {self.length}")
 
     def parts(self, scenes: int) -> tuple[Dataset, Dataset | None]:
         """The pictures that are learned from, and those that are held out, if any are."""
@@ -88,7 +96,7 @@ def pictures_of_run(args: argparse.Namespace) -> Pictures:
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
-    splits = splits_in(args.data)
+    splits = splits_in(args.data, forms_of(args))
     split = _named_split(args.data, splits, args.split, TRAIN)
     others = [name for name in splits if name != split]
     own = None if args.hold_out else _first(VAL, others)
@@ -120,7 +128,7 @@ def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measur
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
-    splits, split = splits_in(args.data), args.split
+    splits, split = splits_in(args.data, forms_of(args)), args.split
     if source and source.hold_out and _same_place(source.data, args.data):
         source = source._replace(forms=forms_of(args) or source.forms)
         if split is None or (split in VAL and split not in splits):
@@ -134,9 +142,16 @@ def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measur
     return _measured(source, asked, scenes=200)
 
 
-def splits_in(data: str) -> list[str]:
-    """The names of the splits of a data set, [] if it has none."""
-    return ["train", "val"] if data in NAMED else splits_of(data)
+def splits_in(data: str, forms: dict | None = None) -> list[str]:
+    """The names of the splits of a data set, [] if it has none.
+
+    Args:
+        data: as in `Source`.
+        forms: likewise; where the files are said to be counts.
+    """
+    if data in NAMED:
+        return ["train", "val"]
+    return splits_of(data, **{k: v for k, v in (forms or {}).items() if k in PLACES})
 
 
 def forms_of(args: argparse.Namespace) -> dict:
@@ -149,6 +164,7 @@ def add_form_arguments(sub: argparse.ArgumentParser) -> None:
     """How the files of a data set are to be read."""
     files = sub.add_argument_group("files", "How your own files are to be read:")
     files.add_argument("--images", metavar="FOLDER", help="where the pictures are")
+    files.add_argument("--labels", metavar="PATH", help="the annotation file or folder of maps")
     files.add_argument("--ignore", type=int, metavar="N", help="this label is void, too")
     files.add_argument(
         "--zero-is-void", action="store_true", default=None, help="0 is void, 1 the first class"
@@ -199,8 +215,8 @@ def _asked(args: argparse.Namespace) -> Source:
     """What `--eval` and `--eval-split` name, or the validation split of the run's own data."""
     data, forms = args.eval or args.data, forms_of(args)
     if data != args.data:
-        forms.pop("images", None)
-    splits = splits_in(data)
+        forms = {name: value for name, value in forms.items() if name not in PLACES}
+    splits = splits_in(data, forms)
     wanted = args.eval_split or _first(VAL, splits) or "all"
     return Source(data, _named_split(data, splits, wanted, VAL), None, args.task, forms=forms)
 
@@ -221,8 +237,8 @@ def _measured(source: Source | None, asked: Source, scenes: int) -> Measured:
 def _first_of(measured: Measured, args: argparse.Namespace) -> Measured:
     if args.length is None or args.length >= len(measured.dataset):
         return measured
-    first = Chosen(measured.dataset, range(args.length))
-    return Measured(first, f"the first {args.length} of {measured.words}")
+    words = f"the first {args.length} of {measured.words}"
+    return Measured(Part(measured.dataset, range(args.length), words), words)
 
 
 def _words(dataset: Dataset, what: str, data: str, split: str | None = None) -> str:

@@ -15,6 +15,7 @@ from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start
 from .pictures import (
     FORMS,
     NAMED,
+    PLACES,
     SHARE,
     TASKS,
     TRAIN,
@@ -33,7 +34,7 @@ OPTIONS = (
     *("eval_split", "queries", "short_side", "device", "half", "details", "out", *FORMS, *RECIPE),
 )
 # What may be another when a run goes on: where things are, how long, what is looked at.
-FREE = {"data", "images", "device", "half", "details", "out", "eval", "eval_split"}
+FREE = {"data", "images", "labels", "device", "half", "details", "out", "eval", "eval_split"}
 FREE |= {"steps", "precision", "workers", "save_every", "evaluate_every"}
 
 
@@ -98,7 +99,7 @@ def _add_picture_arguments(sub: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> None:
     """Trains a model from random weights, or from `--init`; `--resume` goes on with a run."""
     given = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
-    given |= {name: absolute(given[name]) for name in ("data", "eval", "images") if name in given}
+    given |= {name: absolute(given[name]) for name in ("data", "eval", *PLACES) if name in given}
     folder = Path(given.get("out", args.resume or DEFAULTS["out"]))
     if folder.suffix[1:].isalpha() and not folder.is_dir():
         raise ValueError(f"-o {folder}: this is to be a folder, which gets {MODEL}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .coco_instances import empty_mask_faults
 from .coco_mini import find_coco_mini
 from .faults import faults_of
-from .open import coco_files, open_files
+from .open import coco_files, open_dataset, open_files
 from .sample import Dataset
 
 
@@ -64,6 +64,11 @@ def _line(fault: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def grouped(faults: list[str]) -> list[str]:
+    """Faults as lines for people."""
+    return faults
+
+
 class Survey(NamedTuple):
     """What a data set holds, as text, and what is odd about it."""
 
@@ -71,16 +76,21 @@ class Survey(NamedTuple):
     warnings: list[str]
 
     def __str__(self) -> str:
-        return self.text
+        return "\n".join([self.text, *(f"warning: {told}" for told in self.warnings)])
 
 
-def survey(dataset: Dataset, num_queries: int | None = None) -> Survey:
+def survey(
+    dataset: Dataset | str | os.PathLike, num_queries: int | None = None, **options: object
+) -> Survey:
     """Reads every picture of a data set, and says what looks odd about the whole.
 
     Args:
-        dataset: any.
+        dataset: any, or what `open_dataset` takes.
         num_queries: of the model that shall learn from it.
+        options: of `open_dataset`.
     """
+    if isinstance(dataset, (str, os.PathLike)):
+        dataset = open_dataset(dataset, None, **options)
     seen, crowded = Counter(), 0
     for sample in dataset:
         seen.update(segment["category_id"] for segment in sample.segments)

@@ -6,38 +6,13 @@ import json
 import os
 import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from .sample import Dataset, Sample
+from .parts import Part
+from .sample import Dataset
 
 
-class Chosen:
-    """Some pictures of a data set, read when asked for.
-
-    Args:
-        dataset: any.
-        indices: of the pictures, in the order that they shall have.
-    """
-
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self._dataset, self._indices = dataset, list(indices)
-        self.categories = dataset.categories
-        self.task = getattr(dataset, "task", "panoptic")
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        """The picture with this number among the chosen ones.
-
-        Raises:
-            IndexError: past the end, which ends `for sample in chosen`.
-        """
-        return self._dataset[self._indices[index]]
-
-
-def splits_of(path: str | os.PathLike) -> list[str]:
+def splits_of(path: str | os.PathLike, **_: object) -> list[str]:
     """The names of a data set's splits, [] if it has none."""
     path = Path(path)
     found = {
@@ -54,7 +29,7 @@ def splits_of(path: str | os.PathLike) -> list[str]:
     return sorted(found)
 
 
-def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Chosen, Chosen]:
+def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Part, Part]:
     """Cuts a data set in two: what is learned, and a share that is only measured.
 
     Args:
@@ -65,4 +40,4 @@ def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Chose
     count = max(1, min(len(dataset) - 1, round(share * len(dataset))))
     held = set(random.Random(seed).sample(range(len(dataset)), count))
     rest = [k for k in range(len(dataset)) if k not in held]
-    return Chosen(dataset, rest), Chosen(dataset, sorted(held))
+    return Part(dataset, rest, "train"), Part(dataset, sorted(held), "held out")
