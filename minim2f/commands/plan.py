@@ -109,12 +109,10 @@ def _model(args: argparse.Namespace, dataset: Dataset, look: Look) -> Mask2Forme
     """A model for the data set's categories: with random weights, or with another model's."""
     categories = tuple(dataset.categories)
     if args.init:
-        model = load(args.init, categories=categories, num_queries=args.queries)
-        own = model.config
+        own = load(args.init).config
         queries = args.queries or _queries(args, own, look)
-        if queries != own.num_queries:
-            torch.manual_seed(args.seed or 0)
-            model = load(args.init, categories=categories, num_queries=queries)
+        torch.manual_seed(args.seed or 0)
+        model = load(args.init, categories=categories, num_queries=queries)
     else:
         own = PRESETS[args.preset]
         queries = args.queries or _queries(args, own, look)
