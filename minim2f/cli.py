@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .commands import evaluate, predict, train
+from .commands.pictures import add_form_arguments, forms_of
 from .data.coco_mini import FetchError
 from .model.config import PRESETS
 from .shapes import ShapeError
-from .train_command import TASKS, add_arguments, open_data, run_train
 from .training.recipe import TINY
 from .training.run_folder import Stopped
 
@@ -43,16 +44,21 @@ def run_scenes(args: argparse.Namespace) -> None:
 
 
 def run_check(args: argparse.Namespace) -> None:
-    """Looks for faults in a data set, before anybody trains on it."""
+    """Looks for faults in a data set, and for what is odd, before anybody trains on it."""
     from .data import open_dataset
-    from .data.check import find_faults
+    from .data.check import find_faults, grouped, survey
 
-    faults = find_faults(args.path)
-    for fault in faults:
-        print(fault)
-    if faults:
-        raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
-    print(f"{args.path}: {len(open_dataset(args.path, None))} pictures, no fault found")
+    forms = forms_of(args)
+    if not args.skip_faulty:
+        faults = find_faults(args.path, **forms)
+        for line in grouped(faults):
+            print(line)
+        if faults:
+            raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
+    count = len(open_dataset(args.path, None, **forms))
+    faultless = "without those at fault" if args.skip_faulty else "no fault found"
+    print(f"{args.path}: {count} pictures, {faultless}")
+    print(survey(args.path, **forms))
 
 
 def run_plot(args: argparse.Namespace) -> None:
@@ -60,47 +66,6 @@ def run_plot(args: argparse.Namespace) -> None:
     from .training_report import report
 
     print(f"wrote {report(args.run_folder)}")
-
-
-def run_eval(args: argparse.Namespace) -> None:
-    """Prints PQ, mIoU and AP of a model on a data set."""
-    from .checkpoints import load
-    from .training import distributed
-    from .training.evaluation import evaluate, table
-
-    with distributed.joined(args.device) as device:
-        dataset = open_data(args.data, args.split, args.length, args.task, scenes=200)
-        scores = evaluate(load(args.model).to(device), dataset, progress=True)
-    if distributed.rank() == 0:
-        print(table(scores))
-
-
-def run_predict(args: argparse.Namespace) -> None:
-    """Segments one picture and draws the result."""
-    from . import plots
-    from .checkpoints import load
-    from .data.images import to_image
-    from .inference import segment
-
-    model = load(args.model)
-    image = to_image(args.picture, exif=True)
-    threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
-    result = segment(model, image, args.task, threshold)
-    categories = model.config.classes
-    fig, axes = plots.figure(size=8, aspect=image.shape[1] / image.shape[2])
-    if args.task == "instance":
-        plots.draw_instances(axes[0, 0], image, result.masks, result.segments, categories)
-    else:
-        plots.draw_segments(axes[0, 0], image, result.ids, result.segments, categories)
-    print(f"wrote {plots.save(fig, args.out)}")
-    names = {c["id"]: c["name"] for c in categories}
-    for s in result.segments:
-        name = names[s["category_id"]]
-        print(
-            f"{s['id']:4}  {name:24} score {s['score']:.2f}  {s['area']:8} pixels  box {s['box']}"
-        )
-    if not result.segments:
-        print("nothing was found; a lower --threshold shows what the model was less sure of")
 
 
 def run_walkthrough(args: argparse.Namespace) -> None:
@@ -147,25 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png")
     sub.add_argument("--steps", type=int, default=TINY.steps, help="training steps on scenes")
     _data_actions(command, commands)
-    add_arguments(command(run_train, "train"))
+    train.add_arguments(command(train.run_train, "train"))
 
     sub = command(run_plot, "plot")
     sub.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a training run")
 
-    sub = command(run_eval, "eval")
-    sub.add_argument("model", help="a saved model, a run's folder, or tiny")
-    sub.add_argument("--data", default="scenes", help="scenes, coco-mini, or your own files")
-    sub.add_argument("--split", choices=["train", "val"], default="val")
-    sub.add_argument("--length", type=int, help="how many scenes, or the first of other pictures")
-    sub.add_argument("--task", choices=TASKS, help="what to measure; all that the data allow")
-    sub.add_argument("--device", default="cpu")
-
-    sub = command(run_predict, "predict")
-    sub.add_argument("picture", type=Path)
-    sub.add_argument("--task", choices=TASKS, default="panoptic")
-    sub.add_argument("--model", default="tiny", help="a saved model, or tiny")
-    sub.add_argument("--threshold", type=float, help="leave out what scores lower")
-    sub.add_argument("-o", "--out", type=Path, default=Path("out/prediction.png"))
+    evaluate.add_arguments(command(evaluate.run_eval, "eval"))
+    predict.add_arguments(command(predict.run_predict, "predict"))
 
     sub = command(run_walkthrough, "walkthrough")
     sub.add_argument("--preset", choices=PRESETS, default="r50")
@@ -200,11 +153,21 @@ def _data_actions(command: Callable, commands: argparse._SubParsersAction) -> No
     sub.add_argument("--folder", type=Path, default=Path("out/scenes"), help="where the files go")
     sub.add_argument("--split", choices=["train", "val"], default="train")
     sub.add_argument("--length", type=int, default=20, help="how many")
-    command(run_check, "check", actions).add_argument("path", help="folder or JSON file")
+    sub = command(run_check, "check", actions)
+    sub.add_argument("path", help="folder or JSON file")
+    add_form_arguments(sub)
+
+
+def _print_whatever_comes() -> None:
+    """Characters that a terminal's code page lacks are printed as escapes, and end no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not so in a notebook
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; an expected mistake ends in one sentence and exit code 1."""
+    _print_whatever_comes()
     args = _parser().parse_args(arguments)
     args.command = shlex.join(["minim2f", *(sys.argv[1:] if arguments is None else arguments)])
     try:

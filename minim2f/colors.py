@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from matplotlib.colors import to_rgb
 
+from .fonts import drawable
+
 Color = tuple[float, float, float]
 # Searched for by computer: far apart for normal eyes and for each kind of colour blindness.
 BASE = "359FD8 744C1C AA9D50 453E9D 46896F BA5E0D 9C53AA 75EBDF E7D290 AAB7FB F5969D 870F5D".split()
@@ -38,7 +40,8 @@ def class_styles(
             colour, and the next ones have shades of it.
 
     Returns:
-        (name, colour) for each segment; "sky-other-merged" is just "sky".
+        (name, colour) for each segment; "sky-other-merged" is just "sky", and a name whose letters
+        no font here has is "class" and the category id.
 
     Raises:
         ValueError: a segment of an unknown category.
@@ -56,6 +59,7 @@ def class_styles(
         category = categories[index[kind]]
         name = category.get("name", f"class {kind}")
         name = re.sub("(-other)?(-merged)?(-stuff)?$", "", name)
+        name = drawable(name, kind)
         color = [value / 255 for value in category.get("color", ())] or query_color(index[kind])
         styles[k] = (name, shade(color, seen[kind]))
         seen[kind] += 1

@@ -24,6 +24,7 @@ from scipy.ndimage import distance_transform_edt
 
 from .colors import Color, class_styles, query_color, shade
 from .files import write
+from .fonts import families
 
 INK = "#202020"
 DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (7, 1.5, 1, 1.5))]
@@ -200,7 +201,8 @@ def _legend(fig: Figure, segments: Sequence[dict], categories: Sequence[dict]) -
     styles = class_styles([{"category_id": k} for k in kinds], categories, range(len(kinds)))
     patches = [Patch(fc=color, ec=INK, lw=0.5, label=name) for name, color in styles]
     lines = -(-len(patches) // int(fig.get_figwidth() / 1.2 + 1)) or 1
-    look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False, "fontsize": 8}
+    look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False}
+    look["prop"] = {"family": families(), "size": 8}
     fig.legend(handles=patches, ncols=-(-len(patches) // lines) or 1, handlelength=1.2, **look)
 
 
@@ -256,6 +258,7 @@ def _write(ax: Axes, mask: np.ndarray, text: str) -> None:
     distance = ((ridge - ridge.mean(axis=0)) ** 2).sum(axis=1)
     y, x = step * (ridge[distance.argmin()] - 1)  # 1 is the padding
     look = {"ha": "center", "va": "center", "color": "white", "linespacing": 1.0}
+    look |= {"family": families(), "parse_math": False}
     written = ax.text(x, y, text, fontsize=min(size, 8), **look)
     written.set_path_effects([withStroke(linewidth=1.6, foreground=INK)])
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
+from .fonts import drawable, families
 from .plots import INK, draw_curves, figure, query_color, save
 
 # What a line of each kind must have.
@@ -122,11 +123,16 @@ def _scores(log: Log) -> dict[str, list[tuple[int, float]]]:
 
 def _wins(log: Log) -> np.ndarray:
     """How often each query won each class in the last evaluation: (N, K), or (0, K)."""
-    found = log.evals[-1].get("wins", []) if log.evals else []
+    found = _counted(log)["wins"]
     wins = np.zeros((1 + max((q for q, _, _ in found), default=-1), len(log.start["categories"])))
     for query, kind, times in found:
         wins[query, kind] = times
     return wins
+
+
+def _counted(log: Log) -> dict:
+    """The last evaluation that counted wins; none if it failed."""
+    return next((line for line in reversed(log.evals) if "wins" in line), {"wins": []})
 
 
 def _draw_loss(ax: Axes, log: Log) -> None:
@@ -187,7 +193,9 @@ def _draw_scores(ax: Axes, log: Log) -> None:
         curves[f"{METRICS.get(key, key)} {values[-1]:.2f}"] = (steps, values)
     ax.set_ylim(0, 1.1 * max(values.max() for _, values in curves.values()) or 1)
     _draw_over_steps(ax, log, curves, "score", most_marked=100)
-    _title(ax, "Evaluations")
+    pictures = log.evals[-1].get("on")
+    title = f"Evaluations on {pictures}" if pictures else "Evaluations"
+    _title(ax, textwrap.shorten(title, 46, placeholder=" ..."))
 
 
 def _draw_wins(ax: Axes, wins: np.ndarray, log: Log) -> None:
@@ -205,10 +213,12 @@ def _draw_wins(ax: Axes, wins: np.ndarray, log: Log) -> None:
         color = "white" if shade[query, kind] > 0.6 else INK
         look = {"ha": "center", "va": "center_baseline", "fontsize": size, "color": color}
         ax.text(kind, query, f"{wins[query, kind]:.0f}", **look)
-    ax.set_xticks(range(kinds), log.start["categories"], rotation=90, fontsize=8)
+    names = [drawable(str(name), k) for k, name in enumerate(log.start["categories"])]
+    look = {"rotation": 90, "fontsize": 8, "fontfamily": families(), "parse_math": False}
+    ax.set_xticks(range(kinds), names, **look)
     ax.set_yticks(range(queries), range(queries), fontsize=8)
     ax.set_ylabel("query")
-    _title(ax, f"Which query won which class how often, at step {log.evals[-1]['step']:,}")
+    _title(ax, f"Which query won which class how often, at step {_counted(log)['step']:,}")
 
 
 def _draw_smoothed(ax: Axes, log: Log, key: str) -> None:

@@ -213,3 +213,18 @@ def test_steps_have_few_whole_ticks(tmp_path, monkeypatch, count) -> None:
     ticks = [tick for tick in ax.get_xticks() if tick <= count]
     assert 2 <= len(ticks) <= 6 and all(tick == int(tick) for tick in ticks)
     assert ax.xaxis.get_major_formatter()(count, 0) == f"{count:,}"
+
+
+def test_the_page_says_what_was_measured_on(tmp_path, monkeypatch) -> None:
+    lines = [step(1), evaluation(1, pq=0.5) | {"on": "4 held-out pictures"}]
+    assert "Evaluations on 4 held-out pictures" in titles(
+        drawn(write(tmp_path, start(), *lines), monkeypatch)
+    )
+
+
+def test_an_evaluation_that_failed_leaves_the_others_drawn(tmp_path, monkeypatch) -> None:
+    good = [step(1), evaluation(1, [[0, 1, 3]], pq=0.5), step(2)]
+    log = write(tmp_path, start(), *good, evaluation(2) | {"fault": "OSError: gone"})
+    assert any("at step 1" in title for title in titles(drawn(log, monkeypatch)))
+    write(tmp_path, start(), step(1), evaluation(1) | {"fault": "OSError: gone"})
+    assert not any("Evaluations" in title for title in titles(drawn(tmp_path, monkeypatch)))

@@ -297,6 +297,25 @@ def test_another_recipe_or_model_does_not_go_on(tmp_path):
         train(small_model(num_queries=5), squares(), SHORT, False, folder=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("kinds", [("float16", "float32"), ("float32", "float16")])
+def test_a_run_goes_on_longer_and_in_another_precision(tmp_path, kinds):
+    first, then = (dataclasses.replace(SHORT, precision=kind) for kind in kinds)
+    train(small_model(), squares(), first, False, folder=tmp_path)
+    longer = dataclasses.replace(then, steps=5)
+    train(small_model(1), squares(), longer, False, folder=tmp_path, resume=True)
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="5 steps behind it"):
+        train(small_model(), squares(), then, False, folder=tmp_path, resume=True)
+
+
+def test_a_fault_of_one_process_ends_the_evaluation_of_all(monkeypatch):
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", lambda mine: [mine, "ValueError: b.png is broken"])
+    with pytest.raises(RuntimeError, match="b.png is broken"):
+        evaluate(small_model(), squares())
+
+
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
 def test_a_broken_checkpoint_is_named(tmp_path, damage):
     train(small_model(), squares(), SHORT, False, folder=tmp_path)

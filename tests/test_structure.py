@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "model": {"shapes", "ops", "model"},
     "training": {"shapes", "ops", "model", "training"},
     "training.batches": {"model", "training", "data", "prediction"},
+    "training.class_names": {"model", "data"},
     "training.evaluation": {"model", "training", "data", "prediction", "inference", "metrics"},
     "training.run_folder": {"files", "model", "training", "checkpoints"},
     "training.loop": {"model", "training", "data"},
@@ -38,9 +39,10 @@ MAY_IMPORT = {
     "results": {"files", "data", "inference"},
     "checkpoints": {"files", "model", "checkpoints"},
     "metrics": {"shapes", "data", "metrics"},
-    "colors": set(),
-    "plots": {"shapes", "files", "data", "metrics", "colors"},
-    "training_report": {"plots"},
+    "fonts": set(),
+    "colors": {"fonts"},
+    "plots": {"shapes", "files", "data", "metrics", "colors", "fonts"},
+    "training_report": {"plots", "fonts"},
 }
 PARTS = set(MAY_IMPORT)
 MAY_IMPORT |= {
@@ -48,8 +50,8 @@ MAY_IMPORT |= {
     "demo": PARTS,
     "book": PARTS | {"", "book", "demo"},
     "bench": PARTS | {"bench"},
-    "train_command": PARTS,
-    "cli": PARTS | {"bench", "book", "demo", "train_command"},
+    "commands": PARTS | {"commands"},
+    "cli": PARTS | {"bench", "book", "demo", "commands"},
     "__main__": {"cli"},
 }
 

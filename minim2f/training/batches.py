@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from torch.utils.data import Dataset as TorchDataset
@@ -56,6 +56,7 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tar
         validate(sample, model.config.num_classes)
     device = model.mean.device
     images = model.batch([sample.image.to(device) for sample in samples])
+    _refuse_single_pixel(model, images, samples)
     height, width = images.shape[2:]
     targets = []
     for sample in samples:
@@ -63,6 +64,22 @@ def collate(model: Mask2Former, samples: list[Sample]) -> tuple[Tensor, list[Tar
         masks = F.pad(sample.masks.to(device), (0, right, 0, below))
         targets.append(Target(sample.labels.to(device), masks))
     return images, targets
+
+
+def _refuse_single_pixel(model: Mask2Former, images: Tensor, samples: list[Sample]) -> None:
+    """Batch norm needs a variance, and the deepest features have a pixel for every 32 x 32."""
+    pixels = len(images) * (images.shape[2] // 32) * (images.shape[3] // 32)
+    norms = (nn.modules.batchnorm._BatchNorm,)
+    if (
+        pixels == 1
+        and model.training
+        and any(isinstance(m, norms) for m in model.backbone.modules())
+    ):
+        raise ValueError(
+            f"{samples[0].file_name}: one picture of at most 32 x 32 pixels is no batch: the "
+            "deepest features have one pixel, and batch norm needs two. Take more pictures a step "
+            "(--batch-size 2, fewer parts) or larger ones (--short-side 64)"
+        )
 
 
 def refuse_mismatch(dataset: Dataset, config: Config) -> None:

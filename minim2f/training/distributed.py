@@ -24,10 +24,7 @@ def joined(device: str) -> Iterator[torch.device]:
     Raises:
         ValueError: this machine has no such device.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("there is no CUDA device here; --device cpu always works")
-    if device.startswith("mps") and not torch.backends.mps.is_available():
-        raise ValueError("there is no MPS device here; --device cpu always works")
+    _refuse_missing(device)
     if "RANK" not in os.environ:
         yield torch.device(device)
         return
@@ -39,6 +36,23 @@ def joined(device: str) -> Iterator[torch.device]:
         yield torch.device(device)
     finally:
         dist.destroy_process_group()
+
+
+def _refuse_missing(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or not (number or "0").isdigit() or device[-1:] == ":":
+        raise ValueError(
+            f"no device is called {device!r}: there are cpu, cuda (an NVIDIA or AMD GPU; cuda:1 is "
+            "the second one) and mps (a Mac's GPU)"
+        )
+    here = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if int(number or 0) >= here[kind]:
+        found = f"{here[kind]} of them" if here[kind] else f"no {kind.upper()} device"
+        raise ValueError(f"--device {device}: there is {found} here; --device cpu always works")
 
 
 def rank() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from tqdm import tqdm
@@ -16,7 +17,9 @@ from ..prediction import predict_masks
 from . import distributed
 
 
-def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> dict:
+def evaluate(
+    model: Mask2Former, dataset: Dataset, progress: bool = False, top_k: int = 100
+) -> dict:
     """Segments every picture of a data set and scores the results; processes share the work.
 
     Args:
@@ -24,28 +27,29 @@ def evaluate(model: Mask2Former, dataset: Dataset, progress: bool = False) -> di
         dataset: its task says what is measured: PQ, AP and mIoU for "panoptic", AP for "instance",
             mIoU for "semantic".
         progress: show a bar.
+        top_k: for AP, so many (query, class) pairs of a picture are considered.
 
     Returns:
-        What `PanopticQuality.compute` returns; "miou" from `MeanIoU`; "ap" from
-        `AveragePrecision`, where there are things; all as fractions. "wins": (query, class, times),
-        in how many pictures the query gave the class the highest probability; "no object" is left
-        out.
+        What `PanopticQuality.compute` returns; "miou" and "iou" (of each class) from `MeanIoU`;
+        "ap" from `AveragePrecision`, where there are things; all as fractions. "wins": (query,
+        class, times), in how many pictures the query gave the class the highest probability; "no
+        object" is left out.
+
+    Raises:
+        OSError, ValueError: a picture cannot be read, or its truth has other classes.
+        RuntimeError: another process had to stop.
     """
     metrics, config = _metrics(dataset), as_numbered_in(dataset, model.config)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
-    cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
-    mine = range(*cuts[distributed.rank() :][:2])
-    for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
-        sample = dataset[index]
-        logits = predict_masks(model, sample.image)
-        for task, metric in metrics.items():
-            result = as_result(*logits, config, task)
-            if task == "instance":
-                truth = (sample.segment_masks(), sample.segments)
-                metric.update(result.masks, result.segments, *truth)
-            else:
-                metric.update(result.ids, result.segments, sample.ids, sample.segments)
-        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+    fault = ""
+    try:
+        _score_own_share(model, config, dataset, metrics, wins, progress, top_k)
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}"
+        if distributed.count() == 1:
+            raise
+    if faults := [told for told in distributed.gather(fault) if told]:
+        raise RuntimeError("; ".join(faults))  # in all processes, so that none waits for another
     for task in metrics:
         metrics[task], *others = distributed.gather(metrics[task])
         for other in others:
@@ -68,6 +72,31 @@ def as_numbered_in(dataset: Dataset, config: Config) -> Config:
     return dataclasses.replace(config, categories=merged)
 
 
+def _score_own_share(
+    model: Mask2Former,
+    config: Config,
+    dataset: Dataset,
+    metrics: dict,
+    wins: torch.Tensor,
+    progress: bool,
+    top_k: int,
+) -> None:
+    """Updates metrics and wins with this process's share of the pictures."""
+    cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
+    mine = range(*cuts[distributed.rank() :][:2])
+    for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
+        sample = dataset[index]
+        logits = predict_masks(model, sample.image)
+        for task, metric in metrics.items():
+            result = as_result(*logits, config, task, top_k=top_k)
+            if task == "instance":
+                truth = (sample.segment_masks(), sample.segments)
+                metric.update(result.masks, result.segments, *truth)
+            else:
+                metric.update(result.ids, result.segments, sample.ids, sample.segments)
+        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+
+
 def _metrics(dataset: Dataset) -> dict:
     task, categories = getattr(dataset, "task", "panoptic"), dataset.categories
     metrics: dict = {}
@@ -83,7 +112,8 @@ def _metrics(dataset: Dataset) -> dict:
 def _scores(metrics: dict) -> dict:
     scores = metrics["panoptic"].compute() if "panoptic" in metrics else {}
     if "semantic" in metrics:
-        scores["miou"] = metrics["semantic"].compute()["miou"]
+        semantic = metrics["semantic"].compute()
+        scores["miou"], scores["iou"] = semantic["miou"], semantic["per_class"]
     if "instance" in metrics:
         scores["ap"] = metrics["instance"].compute()
     return scores
@@ -102,8 +132,13 @@ def summary(scores: dict) -> dict[str, float]:
     return short
 
 
-def table(scores: dict) -> str:
-    """What `evaluate` returns, as lines to print; metrics that were not measured have none."""
+def table(scores: dict, words: str = "") -> str:
+    """What `evaluate` returns, as lines to print; metrics that were not measured have none.
+
+    Args:
+        scores: what `evaluate` returned.
+        words: what was measured on; stands on every line.
+    """
     lines = []
     for group in ("All", "Things", "Stuff"):
         if group in scores:
@@ -115,6 +150,36 @@ def table(scores: dict) -> str:
         names = {"AP": "ap", "AP50": "ap50", "AP75": "ap75"}
         numbers = (f"{shown:6} {scores['ap'][name]:.3f}" for shown, name in names.items())
         lines.append("  ".join(numbers))
+    return "\n".join(f"{line}  on {words}" if words else line for line in lines)
+
+
+def per_class(scores: dict, categories: Sequence[dict]) -> list[dict]:
+    """What `evaluate` returns, class by class.
+
+    Returns:
+        For each category a dict (id, name) with those that were measured of pq, sq, rq, iou, ap.
+    """
+    rows = []
+    for category in categories:
+        k = category["id"]
+        row = {"id": k, "name": str(category.get("name", k))}
+        row |= scores.get("per_class", {}).get(k, {})
+        if "iou" in scores:
+            row["iou"] = scores["iou"][k]
+        if k in scores.get("ap", {}).get("per_class", {}):
+            row["ap"] = scores["ap"]["per_class"][k]
+        rows.append(row)
+    return rows
+
+
+def per_class_table(rows: Sequence[dict]) -> str:
+    """What `per_class` returns, as lines to print."""
+    measured = [key for key in ("pq", "sq", "rq", "iou", "ap") if any(key in row for row in rows)]
+    width = max([len("class"), *(len(row["name"]) for row in rows)])
+    lines = [f"{'class':{width}}" + "".join(f"{key.upper():>8}" for key in measured)]
+    for row in rows:
+        cells = (f"{row[key]:8.3f}" if key in row else f"{'-':>8}" for key in measured)
+        lines.append(f"{row['name']:{width}}" + "".join(cells))
     return "\n".join(lines)
 
 

@@ -73,6 +73,7 @@ def train(
     folder: str | os.PathLike | None = None,
     resume: bool = False,
     unseen: Dataset | None = None,
+    unseen_words: str = "",
     details: bool = False,
     note: dict | None = None,
     half: bool = False,
@@ -89,7 +90,9 @@ def train(
             None writes nothing. Ctrl-C then saves before it leaves.
         resume: go on with the run in `folder`; it ends with the same weights as a run that was
             never interrupted.
-        unseen: evaluated every `recipe.evaluate_every` steps.
+        unseen: evaluated every `recipe.evaluate_every` steps, after a checkpoint was saved. Its
+            categories are the model's, see `minim2f.training.class_names.in_classes_of`.
+        unseen_words: what these pictures are; stands beside every score.
         details: show the loss at the start for each prediction.
         note: more facts for the first line of the log, in JSON's types.
         half: store model.safetensors as float16.
@@ -110,6 +113,8 @@ def train(
     first = run.begin(model, state.optimizer, state.scaler, resume, note)
     history: deque = deque(maxlen=REMEMBERED)
     batches = stream(dataset, recipe, model.config, first)
+    quiet = not progress or distributed.rank() > 0
+    measure = _measuring(model, unseen, unseen_words, run, first, quiet)
     with asked_to_stop(listen=folder is not None) as asked:
         bar = step_bar(first, recipe.steps, progress)
         for number in bar:
@@ -119,10 +124,7 @@ def train(
             history.append(values)
             show_step(bar, number, values, model.config, details)
             run.write("train", done, **values, seconds=time.perf_counter() - began)
-            if unseen and _is_due(done, recipe.evaluate_every, recipe.steps):
-                evaluate_and_draw(model, unseen, done, run, quiet=bar.disable)
-            if stop or _is_due(done, recipe.save_every, recipe.steps):
-                run.save(done, model, state.optimizer, state.scaler)
+            _save_and_measure(state, run, done, stop, measure)
             if after_step:
                 after_step(done)
             if stop and done < recipe.steps:
@@ -130,6 +132,34 @@ def train(
     model.eval()
     run.finish(model, half)
     return list(history)
+
+
+def _save_and_measure(
+    state: State, run: Run, done: int, stop: bool, measure: Callable[[int], None] | None
+) -> None:
+    """Whatever is due after a step; saves before it measures, so that no fault costs a step."""
+    recipe = state.recipe
+    measured = measure and _is_due(done, recipe.evaluate_every, recipe.steps)
+    if stop or measured or _is_due(done, recipe.save_every, recipe.steps):
+        run.save(done, state.model, state.optimizer, state.scaler)
+    if measured:
+        measure(done)
+
+
+def _measuring(
+    model: Mask2Former, unseen: Dataset | None, words: str, run: Run, done: int, quiet: bool
+) -> Callable[[int], None] | None:
+    """What measures the model after a number of steps, if there are pictures for it.
+
+    A run that ended, or failed, between saving and measuring is measured at once.
+    """
+    if not unseen:
+        return None
+    measure = partial(evaluate_and_draw, model, unseen, words, run=run, quiet=quiet)
+    due = done and _is_due(done, run.recipe.evaluate_every, run.recipe.steps)
+    if due and not run.was_evaluated(done):
+        measure(done)
+    return measure
 
 
 def _is_due(done: int, every: int, steps: int) -> bool:

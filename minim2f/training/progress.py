@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from tqdm import tqdm
 
 from ..data.sample import Dataset
@@ -70,27 +73,46 @@ def first_loss(values: dict[str, float], config: Config, details: bool = False) 
 
 
 def evaluate_and_draw(
-    model: Mask2Former, dataset: Dataset, done: int, run: Run, quiet: bool
+    model: Mask2Former, dataset: Dataset, words: str, done: int, run: Run, quiet: bool
 ) -> None:
     """Scores the model during a run; prints and logs the scores, and draws some pictures.
+
+    Whatever goes wrong here is told and logged, and the run goes on: its weights are worth more.
 
     Args:
         model: as it is after the step.
         dataset: what it is evaluated on, in all processes together.
+        words: what these pictures are, told beside the scores.
         done: how many steps it has taken.
         run: where scores are logged and pictures are saved.
         quiet: print nothing.
     """
-    scores = evaluate(model, dataset, progress=not quiet)
+    try:
+        scores = evaluate(model, dataset, progress=not quiet)
+    except Exception as error:
+        run.write("eval", done, scores={}, on=words, fault=f"{type(error).__name__}: {error}")
+        _tell_fault(f"step {done} could not be evaluated", error)
+        return
     short = summary(scores)
     if not quiet:
         told = ", ".join(f"{name} {value:.3f}" for name, value in short.items())
-        tqdm.write(f"step {done}: {told}")
+        tqdm.write(f"step {done}: {told}" + (f" on {words}" if words else ""))
+    run.write("eval", done, scores=short, wins=scores["wins"], on=words)
     if run.writes:
-        from .. import plots  # brings matplotlib, which only drawing needs
+        try:
+            _draw(model, dataset, run.folder / "pictures" / f"{done:06d}.png")
+        except Exception as error:
+            _tell_fault(f"the pictures of step {done} could not be drawn", error)
 
-        run.write("eval", done, scores=short, wins=scores["wins"])
-        config = as_numbered_in(dataset, model.config)
-        rows = [comparison(model, dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
-        page = plots.compare(rows, dataset.categories)
-        plots.save(page, run.folder / "pictures" / f"{done:06d}.png")
+
+def _draw(model: Mask2Former, dataset: Dataset, path: Path) -> None:
+    from .. import plots  # brings matplotlib, which only drawing needs
+
+    config = as_numbered_in(dataset, model.config)
+    rows = [comparison(model, dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
+    plots.save(plots.compare(rows, dataset.categories), path)
+
+
+def _tell_fault(what: str, error: Exception) -> None:
+    if distributed.rank() == 0:
+        tqdm.write(f"{what}, and training goes on: {error}", file=sys.stderr)

@@ -27,7 +27,8 @@ from .losses import expected_loss
 from .recipe import TrainConfig
 
 LOG, CHECKPOINT, MODEL = "log.jsonl", "checkpoint.safetensors", "model.safetensors"
-FREE = {"workers", "save_every", "evaluate_every"}  # may change when a run goes on
+# May change when a run goes on; with other steps, the rates are from then on those of that length.
+FREE = {"steps", "precision", "workers", "save_every", "evaluate_every"}
 
 
 class Stopped(Exception):
@@ -64,17 +65,29 @@ def asked_to_stop(listen: bool = True) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def arguments_of(folder: str | os.PathLike) -> dict:
-    """The command line's arguments when the run in a folder began.
+def last_start(folder: str | os.PathLike) -> dict:
+    """The line with which the run in a folder began, or last went on: arguments, recipe, classes.
 
     Raises:
-        FileNotFoundError: no run ever began there.
+        FileNotFoundError: no run of the command line ever began there.
     """
     log = Path(folder, LOG)
     try:
-        return json.loads(log.read_text("utf-8").partition("\n")[0])["arguments"]
-    except (OSError, LookupError, ValueError) as error:
+        lines = [line for line in _lines(log) if line["kind"] == "start" and "arguments" in line]
+        return lines[-1]
+    except (OSError, LookupError, TypeError) as error:
         raise FileNotFoundError(f"{folder} holds no run to go on with: no {log.name}") from error
+
+
+def _lines(log: Path) -> list[dict]:
+    """The lines of a log; one that a kill cut short is left out."""
+    lines = []
+    for text in log.read_text("utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
 
 
 class Run:
@@ -115,17 +128,26 @@ class Run:
         Raises:
             FileExistsError: there is a run already, and `resume` is False.
             OSError: the folder cannot be written, or the disk has no room for two checkpoints.
-            ValueError: the checkpoint is broken, of another model, or of another recipe.
+            ValueError: the checkpoint is broken, of another model, of another recipe, or of more
+                steps than the recipe has.
         """
         if self.folder is None:
             return 0
         if self.writes:
             self._require_room(model, resume)
         done = self._restore(model, optimizer, scaler) if resume else 0
+        if done > self.recipe.steps:
+            raise ValueError(
+                f"{self.folder} has {done} steps behind it already: --steps {self.recipe.steps} "
+                "cannot take any back"
+            )
+        if done == self.recipe.steps and self.writes:
+            print(f"all {done:,} steps are taken already; a larger number of --steps adds more")
         config = model.config
         facts = {
             "recipe": dataclasses.asdict(self.recipe),
             "categories": [category["name"] for category in config.classes],
+            "config": dataclasses.asdict(config),
             "num_predictions": config.num_layers + 1,
             "expected_loss": expected_loss(config),
         }
@@ -134,7 +156,7 @@ class Run:
 
     def _require_room(self, model: Mask2Former, resume: bool) -> None:
         """Makes the folder, and finds out whether a run of this size can be written to it."""
-        if not resume and (self.folder / LOG).exists():
+        if not resume and self._holds_steps():
             raise FileExistsError(
                 f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
                 "another folder, or remove this one"
@@ -148,6 +170,19 @@ class Run:
                 f"{self.folder}: the disk has {free / 1e6:.0f} MB left, and this run may need "
                 f"{needed / 1e6:.0f} MB (the model, and two checkpoints of three times its size)"
             )
+
+    def was_evaluated(self, step: int) -> bool:
+        """Whether the log has the scores of a step."""
+        if self.folder is None or not (self.folder / LOG).exists():
+            return False
+        evals = (line for line in _lines(self.folder / LOG) if line["kind"] == "eval")
+        return any(line["step"] == step and "fault" not in line for line in evals)
+
+    def _holds_steps(self) -> bool:
+        """Whether a run got anywhere here; one that failed before its first step is no loss."""
+        log = self.folder / LOG
+        steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
+        return steps or (self.folder / CHECKPOINT).exists()
 
     def write(self, kind: str, step: int, **values: object) -> None:
         """Adds a line to the log."""
@@ -188,7 +223,8 @@ class Run:
             about, tensors = _read(path)
             _refuse_other_recipe(path, about["recipe"], self.recipe)
             _put_back(path, tensors, model, optimizer)
-            scaler.load_state_dict(about["scaler"])
+            if about["scaler"] and scaler.is_enabled():  # neither is so in other precisions
+                scaler.load_state_dict(about["scaler"])
             step = about["step"]
         if self.writes and (self.folder / LOG).exists():
             self._cut_log(step)

@@ -1,0 +1,176 @@
+"""`minim2f predict`: segments one picture, several, or a folder of them, and draws the results."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..checkpoints import load
+from ..data.images import to_image
+from ..inference import Result, segment
+from ..model.config import Config
+from ..training import distributed
+from .pictures import TASKS
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}  # taken from a folder
+DRAWINGS = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")  # what can be drawn into
+SCENES_ONLY = (
+    "note: tiny knows drawn scenes only, and the {count} classes in them. On a photograph its "
+    "answers mean nothing, however high their scores; --model {other} knows photographs"
+)
+KNOWS_PHOTOGRAPHS = "facebook/mask2former-swin-tiny-coco-panoptic"
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Which pictures, which model, and where the drawings go."""
+    add = sub.add_argument
+    add("pictures", nargs="+", type=Path, metavar="PICTURE", help="files, or folders of pictures")
+    add("--task", choices=TASKS, default="panoptic")
+    add("--model", default="tiny", help="a saved model, a published one's name, or tiny")
+    add("--threshold", type=float, help="leave out what scores lower")
+    add("--top-k", type=int, default=100, metavar="N", help="instances that are considered")
+    add("--device", default="cpu", help="cpu, cuda or mps")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        help="file of the drawing (out/prediction.png); for several, a folder (out/predictions)",
+    )
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    """Segments pictures and draws the results."""
+    pictures = pictures_in(args.pictures)
+    outs = drawings_of(pictures, args.out, any(path.is_dir() for path in args.pictures))
+    with distributed.joined(args.device) as device:
+        model = load(args.model).to(device)
+    told = _numbered(named_categories(model.config))
+    if told:
+        print(told)
+    if args.model == "tiny":
+        print(SCENES_ONLY.format(count=model.config.num_classes, other=KNOWS_PHOTOGRAPHS))
+    faults = []
+    bar = tqdm(list(zip(pictures, outs)), "predicting", disable=len(pictures) == 1)
+    for picture, out in bar:
+        try:
+            result = _predict(model, picture, out, args)
+        except (OSError, ValueError) as error:
+            if len(pictures) == 1:
+                raise
+            faults.append(str(error))
+            continue
+        bar.write(f"wrote {out}" + (f": {_counts(result, model)}" if len(pictures) > 1 else ""))
+        if len(pictures) == 1:
+            print(_listing(result, model.config))
+    if faults:
+        told = "\n".join(faults)
+        raise ValueError(f"{len(faults)} of {len(pictures)} pictures were left out:\n{told}")
+
+
+def pictures_in(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: themselves, or all pictures of a folder by name.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a folder has no picture in it.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            files = sorted(path.iterdir())
+            inside = [f for f in files if f.suffix.lower() in PICTURES and f.name[0] != "."]
+        if not inside:
+            raise FileNotFoundError(
+                f"{path} has no picture in it, no {', '.join(sorted(PICTURES))}"
+            )
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def drawings_of(pictures: Sequence[Path], out: Path | None, many: bool = False) -> list[Path]:
+    """Where the drawing of each picture goes: a file of its own, which none of them is.
+
+    Args:
+        pictures: to be segmented.
+        out: what -o says; a folder for several pictures.
+        many: the pictures count as several, even if it is one.
+
+    Raises:
+        ValueError: `out` is no kind of picture, or a file for several pictures, or would overwrite
+            one of them.
+    """
+    many = many or len(pictures) > 1
+    if out is None:
+        out = Path("out/predictions" if many else "out/prediction.png")
+    is_folder = out.is_dir() or not out.suffix[1:].isalpha()
+    if not is_folder and out.suffix.lower() not in DRAWINGS:
+        raise ValueError(f"-o {out}: a drawing ends in {', '.join(DRAWINGS)}; or name a folder")
+    if many and not is_folder:
+        raise ValueError(
+            f"-o {out}: for several pictures this is to be a folder, without an ending"
+        )
+    if not is_folder:
+        outs = [out]
+    else:
+        same = Counter(path.stem for path in pictures)
+        names = [
+            p.stem if same[p.stem] == 1 else f"{n}-{p.stem}" for n, p in enumerate(pictures, 1)
+        ]
+        outs = [out / f"{name}.png" for name in names]
+    own = {path.resolve() for path in pictures}
+    if lost := [path for path in outs if path.resolve() in own]:
+        raise ValueError(f"-o {out}: {lost[0]} is one of the pictures, and would be overwritten")
+    return outs
+
+
+def _predict(model, picture: Path, out: Path, args: argparse.Namespace) -> Result:
+    """Segments one picture and draws the result."""
+    from .. import plots
+
+    image = to_image(picture, exif=True)
+    threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
+    result = segment(model, image, args.task, threshold, args.top_k)
+    categories = named_categories(model.config)
+    fig, axes = plots.figure(size=8, aspect=image.shape[1] / image.shape[2])
+    if args.task == "instance":
+        plots.draw_instances(axes[0, 0], image, result.masks, result.segments, categories)
+    else:
+        plots.draw_segments(axes[0, 0], image, result.ids, result.segments, categories)
+    plots.save(fig, out)
+    return result
+
+
+def named_categories(config: Config) -> list[dict]:
+    """The model's categories; "class 0", "class 1" ... where it does not know their names."""
+    own = config.categories or [{"id": k} for k in range(config.num_classes)]
+    return [{"name": f"class {category['id']}"} | category for category in own]
+
+
+def _numbered(categories: Sequence[dict]) -> str:
+    """Which classes are drawn by number, as no font here has the letters of their names."""
+    from ..fonts import can_draw
+
+    told = [f"class {c['id']} is {c['name']}" for c in categories if not can_draw(c["name"])]
+    return f"no font here can draw these names: {', '.join(told)}" if told else ""
+
+
+def _counts(result: Result, model) -> str:
+    names = {c["id"]: c["name"] for c in named_categories(model.config)}
+    counts = Counter(names[s["category_id"]] for s in result.segments)
+    return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing"
+
+
+def _listing(result: Result, config: Config) -> str:
+    """A line for each segment."""
+    names = {c["id"]: c["name"] for c in named_categories(config)}
+    lines = [
+        f"{s['id']:4}  {names[s['category_id']]:24} score {s['score']:.2f}  {s['area']:8} pixels  "
+        f"box {s['box']}"
+        for s in result.segments
+    ]
+    nothing = "nothing was found; a lower --threshold shows what the model was less sure of"
+    return "\n".join(lines) or nothing

@@ -1,0 +1,606 @@
+"""Somebody's own pictures, from check to resume, and every trap that was found on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import minim2f
+from minim2f import fonts
+from minim2f.cli import main
+from minim2f.commands.pictures import Source
+from minim2f.commands.predict import drawings_of
+from minim2f.data import open_dataset
+from minim2f.data.coco_panoptic import write_coco
+from minim2f.data.sample import SampleList
+from minim2f.training import loop, progress
+from minim2f.training.class_names import in_classes_of
+from minim2f.training.evaluation import evaluate
+from minim2f.training.recipe import TINY
+from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def label_maps(
+    folder: Path, count: int = 20, size=(40, 56), names="sky ground ball", split=""
+) -> Path:
+    """Sky above ground with a ball; each picture a little different from the others."""
+    for kind in ("images", "labels"):
+        (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    height, width = size
+    for n in range(count):
+        labels = np.zeros(size, np.uint8)
+        labels[height // 2 + n % 5 :] = 1
+        labels[5:15, 3 * n % (width - 12) : 3 * n % (width - 12) + 10] = 2
+        labels[:2] = 255
+        picture = np.stack([labels % 3 * 80, 200 - labels % 3 * 60, (labels == 2) * 250], -1)
+        Image.fromarray(picture.astype(np.uint8)).save(folder / "images" / split / f"{n}.png")
+        Image.fromarray(labels).save(folder / "labels" / split / f"{n}.png")
+    (folder / "classes.txt").write_text("\n".join(names.split()), "utf-8")
+    return folder
+
+
+def lines(run: Path, kind: str) -> list[dict]:
+    found = [json.loads(line) for line in (run / LOG).read_text("utf-8").splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
+def told(capsys, *arguments: object, code: int = 0) -> str:
+    """What a command printed; of one that ends in an error, its sentence."""
+    assert main([str(argument) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err if code else captured.out
+
+
+QUICK = ("--init", "tiny", "--batch-size", 2)
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory) -> Path:
+    return label_maps(tmp_path_factory.mktemp("data") / "maps")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, maps) -> Path:
+    """A run of 20 steps on twenty label maps and nothing else; do not change it."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["train", "--data", str(maps), "--steps", "20", *map(str, QUICK)]
+    assert main([*arguments, "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path, run) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+# ---- the whole way ---------------------------------------------------------------------------
+
+
+def test_twenty_label_maps_and_nothing_else_go_all_the_way(tmp_path, maps, copy, capsys):
+    assert "20 pictures" in told(capsys, "data", "check", maps)
+    assert "report.png" in told(capsys, "plot", copy)
+    assert "mIoU" in told(capsys, "eval", copy)  # on its own held-out pictures
+    out = tmp_path / "drawn"
+    printed = told(capsys, "predict", maps / "images", "--model", copy, "-o", out)
+    assert len(list(out.iterdir())) == printed.count("wrote") == 20
+    told(capsys, "train", "--resume", copy, "--steps", 22)
+    assert [line["step"] for line in lines(copy, "train")] == list(range(1, 23))
+    assert [line["step"] for line in lines(copy, "eval")] == [20, 22]
+
+
+# ---- A1: what is measured was not learned ----------------------------------------------------
+
+
+def test_a_share_is_held_out_named_recorded_and_measured(tmp_path, maps, capsys):
+    out = tmp_path / "run"
+    printed = told(capsys, "train", "--data", maps, "--steps", 1, *QUICK, "-o", out)
+    assert "16 of" in printed and "20%" in printed and "seed 0" in printed
+    assert "on 4 held-out pictures of maps" in printed
+    source = lines(out, "start")[0]["source"]
+    assert source["hold_out"] == 0.2 and (source["learned"], source["measured"]) == (16, 4)
+    assert lines(out, "eval")[0]["on"] == "4 held-out pictures of maps"
+    learned, held = Source(str(maps), hold_out=0.2).parts(0)
+    names = [{sample.file_name for sample in part} for part in (learned, held)]
+    assert len(names[0] | names[1]) == 20 and not names[0] & names[1]
+
+
+def test_train_learns_from_nothing_that_is_held_out(tmp_path, maps, monkeypatch):
+    seen, taken = set(), loop.step
+
+    def note(state, number, batch, stop=False):
+        seen.update(sample.file_name for samples in batch for sample in samples)
+        return taken(state, number, batch, stop)
+
+    monkeypatch.setattr(loop, "step", note)
+    arguments = ["train", "--data", str(maps), "--steps", "8", "--batch-size", "4", "-o"]
+    assert main([*arguments, str(tmp_path / "run"), "--eval", "none", "--hold-out", "0.2"]) == 0
+    _, held = Source(str(maps), hold_out=0.2).parts(0)
+    assert len(seen) == 16 and not seen & {sample.file_name for sample in held}
+
+
+def test_eval_takes_the_pictures_that_train_held_out(run, capsys):
+    def scores(*more):
+        return told(capsys, "eval", run, *more).splitlines()
+
+    last = lines(run, "eval")[-1]["scores"]["miou"]
+    assert scores()[0] == f"mIoU   {last:.3f}  on 4 held-out pictures of maps"
+    for line in scores("--split", "train"):
+        assert "on 16 training pictures" in line
+    for line in scores("--split", "all"):
+        assert "20 pictures, among them training pictures" in line
+    assert "the first 2 of 4 held-out" in scores("--length", 2)[0]
+
+
+def test_eval_from_the_model_file_knows_its_run_too(run, capsys):
+    assert "held-out" in told(capsys, "eval", run / MODEL)
+
+
+def test_a_model_of_other_pictures_is_measured_on_all(tmp_path, run, capsys):
+    others = label_maps(tmp_path / "others", 3)
+    assert "on 3 pictures of others" in told(capsys, "eval", run, "--data", others)
+
+
+def test_training_pictures_are_called_so_whichever_way_they_come(tmp_path, maps, capsys):
+    for n, more in enumerate(
+        [["--eval", "train"], ["--eval", maps], ["--eval", maps / "images/.."]]
+    ):
+        out = tmp_path / str(n)
+        printed = told(capsys, "train", "--data", maps, "--steps", 1, *QUICK, *more, "-o", out)
+        scored = next(line for line in printed.splitlines() if line.startswith("step 1:"))
+        assert "on 20 training pictures" in scored
+        for line in told(capsys, "eval", out).splitlines():
+            assert "on 20 training pictures" in line
+
+
+@pytest.mark.parametrize(("train", "val"), [("train", "valid"), ("train2017", "val2017")])
+def test_splits_by_their_usual_names_are_found(tmp_path, capsys, train, val):
+    for split, count in ((train, 4), (val, 3), ("test", 2)):
+        label_maps(tmp_path / "maps", count, split=split)
+    arguments = ("train", "--data", tmp_path / "maps", "--steps", 1, *QUICK, "-o")
+    printed = told(capsys, *arguments, tmp_path / "run")
+    assert f"4 of split {train}" in printed and f"on 3 pictures of maps, split {val}" in printed
+    assert "held out" not in printed
+    run = tmp_path / "run"
+    assert f"split {val}" in told(capsys, "eval", run)
+    assert "on 2 pictures of maps, split test" in told(capsys, "eval", run, "--split", "test")
+    assert "on 4 training pictures" in told(capsys, "eval", run, "--split", train)
+    printed = told(capsys, *arguments, tmp_path / "two", "--eval-split", "test")
+    assert "step 1" in printed and "on 2 pictures of maps, split test" in printed
+
+
+def test_splits_by_other_names_are_asked_for_and_taken(tmp_path, capsys):
+    for split, count in (("aachen", 4), ("bochum", 3)):
+        label_maps(tmp_path / "cities", count, split=split)
+    arguments = ("train", "--data", tmp_path / "cities", "--steps", 1, *QUICK, "-o")
+    asked = told(capsys, *arguments, tmp_path / "no", code=1)
+    assert "aachen, bochum" in asked and "--split" in asked
+    asked = told(capsys, *arguments, tmp_path / "no", "--split", "ulm", code=1)
+    assert "'ulm'" in asked and "aachen" in asked
+    more = ("--split", "aachen", "--eval-split", "bochum")
+    printed = told(capsys, *arguments, tmp_path / "run", *more)
+    assert "4 of split aachen" in printed and "on 3 pictures of cities, split bochum" in printed
+    assert "7 of" in told(capsys, *arguments, tmp_path / "all", "--split", "all", "--hold-out", 0)
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "20"])
+def test_a_share_that_is_none_is_refused(tmp_path, maps, capsys, share):
+    refused = told(
+        capsys, "train", "--data", maps, "--hold-out", share, "-o", tmp_path / "r", code=1
+    )
+    assert "--hold-out" in refused and not (tmp_path / "r").exists()
+
+
+def test_without_holding_out_all_pictures_are_learned(tmp_path, maps, capsys):
+    out = tmp_path / "run"
+    told(capsys, "train", "--data", maps, "--steps", 1, *QUICK, "--hold-out", 0, "-o", out)
+    assert lines(out, "start")[0]["source"]["learned"] == 20 and not lines(out, "eval")
+
+
+def test_a_run_from_before_holding_out_is_not_praised(copy, capsys):
+    """Its log has no word on the pictures, and it learned from all of them."""
+    first, *rest = (copy / LOG).read_text("utf-8").splitlines()
+    old = json.loads(first)
+    del old["source"], old["config"], old["arguments"]["hold_out"]
+    (copy / LOG).write_text("\n".join([json.dumps(old), *rest]) + "\n", "utf-8")
+    assert "on 20 training pictures" in told(capsys, "eval", copy)
+
+
+# ---- A2: what a run will do ------------------------------------------------------------------
+
+
+def test_train_begins_with_what_it_will_do(tmp_path, capsys):
+    maps = label_maps(tmp_path / "maps", 5, (300, 400))
+    arguments = ("--steps", 1, "--batch-size", 2, "--init", "tiny", "--eval", "none")
+    printed = told(capsys, "train", "--data", maps, *arguments, "-o", tmp_path / "run")
+    said = {line.split()[0]: line for line in printed.splitlines()}
+    assert "3 (semantic): sky, ground, ball" in said["classes"]
+    assert "240 x 320" in said["size"] and "300 x 400" in said["size"]
+    assert "16; the fullest of 5 pictures has 3 segments" in said["queries"]
+    assert "1 with 2 pictures each: 0.4 epochs" in said["steps"]
+    assert "none" in said["evaluation"]
+    assert printed.index("evaluation") < printed.index("the first step")
+
+
+@pytest.mark.parametrize(
+    ("own", "seen"), [(40, 96), (120, 120), (240, 240), (360, 240), (540, 270), (2000, 320)]
+)
+def test_a_model_for_scenes_sees_photographs_at_a_size_that_suits_them(own, seen):
+    from argparse import Namespace
+
+    from minim2f.commands.plan import Look, _short_side
+
+    look = Look([(own, 2 * own)], [3], 1)
+    assert _short_side(Namespace(data="mine"), minim2f.preset("tiny"), look) == seen
+    assert _short_side(Namespace(data="scenes"), minim2f.preset("tiny"), look) is None
+    assert _short_side(Namespace(data="mine"), minim2f.preset("r50"), look) is None
+
+
+def test_there_are_queries_for_the_fullest_picture(tmp_path, capsys):
+    names = " ".join(f"c{k}" for k in range(24))
+    maps = label_maps(tmp_path / "maps", 3, names=names)
+    stripes = np.repeat(np.arange(24, dtype=np.uint8), 3)[:, None].repeat(72, 1)
+    Image.fromarray(stripes).save(tmp_path / "maps" / "labels" / "0.png")
+    Image.fromarray(stripes[..., None].repeat(3, 2)).save(tmp_path / "maps" / "images" / "0.png")
+    arguments = ("train", "--data", maps, "--steps", 1, *QUICK, "--hold-out", 0)
+    printed = told(capsys, *arguments, "-o", tmp_path / "run")
+    assert "30; the fullest of 3 pictures has 24 segments" in printed
+    assert minim2f.load(tmp_path / "run").config.num_queries == 30
+    printed = told(capsys, *arguments, "--queries", 20, "-o", tmp_path / "few")
+    assert "20; the fullest" in printed and "warning" in printed  # one's own choice stands
+
+
+def test_pictures_that_do_not_fit_into_memory_are_read_when_needed(maps, monkeypatch):
+    from minim2f.commands import plan
+
+    dataset, config = open_dataset(maps, None), minim2f.preset("tiny")
+    look = plan.look_at(dataset)
+    assert isinstance(plan._as_seen(dataset, config, TINY, look), SampleList)
+    monkeypatch.setattr(plan, "KEPT", 1000)
+    assert plan._as_seen(dataset, config, TINY, look) is dataset
+
+
+# ---- A5: other classes, other options --------------------------------------------------------
+
+
+def test_eval_refuses_a_model_of_other_classes(tmp_path, run, capsys):
+    others = label_maps(tmp_path / "others", 3, names="nut bolt washer")
+    refused = told(capsys, "eval", run, "--data", others, code=1)
+    assert "sky, ground, ball" in refused and "nut, bolt, washer" in refused
+
+
+def test_the_pictures_of_eval_must_have_the_run_s_classes_before_its_first_step(
+    tmp_path, maps, capsys
+):
+    others, out = label_maps(tmp_path / "others", 3, names="nut bolt washer"), tmp_path / "run"
+    arguments = ("train", "--data", maps, "--eval", others, *QUICK, "-o", out)
+    assert "nut, bolt, washer" in told(capsys, *arguments, code=1)
+    assert not out.exists()
+
+
+def named(*names: str, first: int = 1) -> list[dict]:
+    return [{"id": first + k, "name": name, "isthing": 1} for k, name in enumerate(names)]
+
+
+def test_classes_are_the_same_by_name_whatever_their_numbers_and_order():
+    scenes = open_dataset("scenes", "val", length=3)
+    config = minim2f.preset("tiny", num_classes=13, categories=scenes.categories)
+    assert in_classes_of(config, scenes) == (scenes, "")
+    turned = [c | {"id": 500 + k} for k, c in enumerate(reversed(scenes.categories))]
+    config = dataclasses.replace(config, categories=tuple(turned))
+    view, words = in_classes_of(config, scenes)
+    assert words == "" and view.categories == turned
+    names = {c["id"]: c["name"] for c in scenes.categories}
+    new = {c["id"]: c["name"] for c in turned}
+    for sample, seen in zip(scenes, view):
+        assert [names[s["category_id"]] for s in sample.segments] == [
+            new[s["category_id"]] for s in seen.segments
+        ]
+        assert [scenes.categories[k]["name"] for k in sample.labels] == [
+            turned[k]["name"] for k in seen.labels
+        ]
+    torch.manual_seed(0)
+    assert evaluate(minim2f.Mask2Former(config), view)["All"]["pq"] >= 0
+
+
+def test_classes_that_only_one_side_has_are_told_and_count():
+    scenes = open_dataset("scenes", "val", length=2)
+    ours = [c for c in scenes.categories if c["name"] != "car"] + named("zebra", first=900)
+    config = minim2f.preset("tiny", num_classes=13, categories=ours)
+    view, words = in_classes_of(config, scenes)
+    assert "does not know car" in words and "have no zebra" in words
+    assert [c["name"] for c in view.categories][-2:] == ["zebra", "car"]
+    assert len({c["id"] for c in view.categories}) == 14
+    assert "All" in evaluate(minim2f.Mask2Former(config), view)
+
+
+def test_a_model_without_names_is_taken_by_order_or_refused():
+    scenes = open_dataset("scenes", "val", length=2)
+    view, words = in_classes_of(minim2f.preset("tiny"), scenes)
+    assert "order" in words and [c["id"] for c in view.categories] == list(range(13))
+    with pytest.raises(ValueError, match="133 classes without names"):
+        in_classes_of(minim2f.preset("r50"), scenes)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--preset", "r50"),
+        ("--length", 3),
+        ("--queries", 9),
+        ("--short-side", 64),
+        ("--hold-out", 0.5),
+        ("--split", "all"),
+        ("--task", "semantic"),
+        ("--seed", 4),
+        ("--learning-rate", 1.0),
+        ("--batch-size", 4),
+        ("--imagenet", None),
+    ],
+)
+def test_what_may_not_change_is_refused_by_name(copy, capsys, option, value):
+    given = [option] if value is None else [option, value]
+    before = (copy / LOG).read_bytes()
+    refused = told(capsys, "train", "--resume", copy, *given, "--steps", 22, code=1)
+    assert option in refused and "--steps" in refused
+    assert (copy / LOG).read_bytes() == before
+
+
+def test_what_was_given_before_may_be_given_again(copy, maps, capsys):
+    again = ("--data", maps, "--steps", 20, "--batch-size", 2, "--init", "tiny")
+    assert "all 20 steps" in told(capsys, "train", "--resume", copy, *again)
+
+
+def test_a_run_goes_on_in_another_folder_with_data_that_moved(
+    tmp_path, run, maps, capsys, monkeypatch
+):
+    moved, out = shutil.copytree(maps, tmp_path / "moved"), tmp_path / "new" / "run"
+    monkeypatch.chdir(tmp_path)
+    before = (run / LOG).read_bytes()
+    arguments = ("--data", "moved", "--steps", 21, "--device", "cpu", "--save-every", 7)
+    told(capsys, "train", "--resume", run, *arguments, "-o", "new/run")
+    assert (run / LOG).read_bytes() == before and len(lines(out, "train")) == 21
+    assert lines(out, "start")[-1]["source"]["data"] == str(moved)
+    monkeypatch.chdir(maps)
+    shutil.rmtree(tmp_path / "new" / "run" / "pictures")
+    told(capsys, "train", "--resume", out, "--steps", 22)  # the log's paths hold from everywhere
+    assert len(lines(out, "train")) == 22
+    assert "holds a run" in told(capsys, "train", "--resume", run, "-o", out, code=1)
+
+
+def test_other_data_are_not_gone_on_with(tmp_path, copy, capsys):
+    fewer = label_maps(tmp_path / "fewer", 10)
+    refused = told(capsys, "train", "--resume", copy, "--data", fewer, "--steps", 30, code=1)
+    assert "16 pictures, and there are 8" in refused
+    others = label_maps(tmp_path / "others", 20, names="nut bolt washer")
+    refused = told(capsys, "train", "--resume", copy, "--data", others, "--steps", 30, code=1)
+    assert "nut" in refused and "sky" in refused
+
+
+# ---- B9: a fault in evaluation, and longer runs ----------------------------------------------
+
+
+def test_data_of_eval_are_read_before_the_first_step(tmp_path, maps, capsys):
+    broken = label_maps(tmp_path / "broken", 3)
+    (broken / "images" / "1.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    refused = told(capsys, "train", "--data", maps, "--eval", broken, *QUICK, "-o", out, code=1)
+    assert "1.png" in refused and not out.exists()
+
+
+@pytest.mark.parametrize("place", ["evaluate", "comparison"])
+def test_a_fault_in_evaluation_does_not_cost_the_run(tmp_path, maps, capsys, monkeypatch, place):
+    out = tmp_path / "run"
+
+    def breaks(*_, **__):
+        assert (out / CHECKPOINT).exists()  # saved before anything is measured
+        raise RuntimeError("the picture has vanished")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, place, breaks)
+        arguments = ("train", "--data", maps, "--steps", 2, *QUICK, "-o", out)
+        assert main([*map(str, arguments)]) == 0
+    assert "the picture has vanished" in capsys.readouterr().err
+    assert (out / MODEL).exists()
+    line = lines(out, "eval")[-1]
+    assert "vanished" in line["fault"] if place == "evaluate" else "miou" in line["scores"]
+    told(capsys, "plot", out)
+    told(capsys, "train", "--resume", out)  # what failed is measured now
+    assert "miou" in lines(out, "eval")[-1]["scores"]
+
+
+def test_the_last_evaluation_is_made_up_for_after_a_kill(copy, capsys):
+    log = (copy / LOG).read_text("utf-8").splitlines()
+    kept = [line for line in log if json.loads(line)["kind"] != "eval"]
+    (copy / LOG).write_text("\n".join(kept) + "\n", "utf-8")
+    told(capsys, "train", "--resume", copy)
+    assert [line["step"] for line in lines(copy, "eval")] == [20]
+
+
+def test_a_longer_run_is_no_other_run(copy, capsys):
+    weights = minim2f.load(copy).state_dict()
+    printed = told(capsys, "train", "--resume", copy, "--steps", 23)
+    assert "23 steps, not 20" in printed
+    changed = minim2f.load(copy).state_dict()
+    assert any(not torch.equal(weights[name], changed[name]) for name in weights)
+    assert "cannot take any back" in told(capsys, "train", "--resume", copy, "--steps", 5, code=1)
+
+
+def test_a_run_goes_on_without_the_model_that_it_began_with(tmp_path, maps, run, capsys):
+    start, out = shutil.copytree(run, tmp_path / "start"), tmp_path / "run"
+    arguments = ("train", "--data", maps, "--init", start, "--batch-size", 2, "--steps", 1)
+    told(capsys, *arguments, "-o", out)
+    shutil.rmtree(start)
+    told(capsys, "train", "--resume", out, "--steps", 2)
+    assert len(lines(out, "train")) == 2
+
+
+def test_a_run_that_failed_before_its_first_step_is_in_nobody_s_way(tmp_path, maps, capsys):
+    arguments = ("train", "--data", maps, "--steps", 1, "-o", tmp_path / "run")
+    small = ("--short-side", 32, "--batch-size", 1, "--length", 1)
+    square = label_maps(tmp_path / "square", 1, (32, 32))
+    told(capsys, "train", "--data", square, "--steps", 1, *small, "-o", tmp_path / "run", code=1)
+    told(capsys, *arguments, *QUICK)
+    assert len(lines(tmp_path / "run", "train")) == 1
+
+
+# ---- B12: sentences, not tracebacks ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", "cpu:", "meta", "GPU 0", ""])
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_a_device_that_is_none_is_named(tmp_path, maps, run, capsys, command, device):
+    first = {"train": ["--data", maps, "-o", tmp_path / "run"], "eval": [run]}
+    first["predict"] = [maps / "images" / "1.png", "-o", tmp_path / "out.png"]
+    refused = told(capsys, command, *first[command], "--device", device, code=1)
+    assert "cpu" in refused and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["o.json", "o.tif", "o.txt", "o.npz"])
+def test_a_drawing_of_another_kind_is_named_before_the_model_is_read(maps, capsys, out):
+    arguments = ("predict", maps / "images" / "1.png", "--model", "nowhere", "-o", out)
+    assert ".png" in told(capsys, *arguments, code=1)
+
+
+def test_one_picture_of_one_pixel_is_a_sentence(tmp_path, capsys):
+    maps = label_maps(tmp_path / "maps", 4, (32, 32))
+    small = ("--short-side", 32, "--batch-size", 1, "--steps", 1)
+    refused = told(capsys, "train", "--data", maps, *small, "-o", tmp_path / "run", code=1)
+    assert "32 x 32" in refused and "--batch-size 2" in refused
+    parts = ("--short-side", 32, "--batch-size", 2, "--accumulate", 2, "--steps", 1)
+    told(capsys, "train", "--data", maps, *parts, "-o", tmp_path / "run", code=1)
+    told(capsys, "train", "--data", maps, *small, "--batch-size", 2, "-o", tmp_path / "run")
+
+
+@pytest.mark.parametrize("page", ["cp1252", "ascii", "cp437"])
+def test_names_that_a_code_page_lacks_end_no_command(tmp_path, page):
+    torch.manual_seed(0)
+    categories = [{"id": k, "name": name, "isthing": 1} for k, name in enumerate(["天空", "čaj"])]
+    config = minim2f.preset("tiny", num_classes=2, categories=categories)
+    model = minim2f.save(minim2f.Mask2Former(config), tmp_path / "model.safetensors")
+    picture = tmp_path / "图片.png"
+    Image.new("RGB", (64, 48), "red").save(picture)
+    arguments = ["predict", str(picture), "--model", str(model), "-o", str(tmp_path / "图.png")]
+    done = subprocess.run(
+        [sys.executable, "-m", "minim2f", *arguments, "--task", "semantic"],
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": page, "PYTHONUTF8": "0"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"score" in done.stdout and (tmp_path / "图.png").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_no_font_has_are_drawn_as_numbers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(fonts, "_letters", lambda: frozenset(map(ord, "abcčéßклас 0123456789")))
+    assert fonts.drawable("čab", 3) == "čab" and fonts.drawable("клас", 3) == "клас"
+    assert fonts.drawable("天空", 3) == "class 3" and fonts.drawable("a天", 3) == "class 3"
+    categories = [{"id": 7, "name": "天空", "isthing": 1}]
+    config = minim2f.preset("tiny", num_classes=1, categories=categories)
+    minim2f.save(minim2f.Mask2Former(config), tmp_path / "model.safetensors")
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    arguments = ("predict", tmp_path / "a.png", "--model", tmp_path, "--task", "semantic")
+    printed = told(capsys, *arguments, "-o", tmp_path / "drawn.png")
+    assert "class 7 is 天空" in printed
+
+
+def test_letters_of_the_font_that_every_machine_has_are_drawn():
+    assert "DejaVu Sans" in fonts.families()
+    assert fonts.can_draw("sky, Straße, небо, ουρανός") and not fonts.can_draw("\ue123")
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_names_go_through_a_whole_run(tmp_path, capsys):
+    maps = label_maps(tmp_path / "maps", 5, names="$a_{ \ue123 x$y$")
+    out = tmp_path / "run"
+    told(capsys, "train", "--data", maps, "--steps", 1, *QUICK, "-o", out)
+    assert "fault" not in lines(out, "eval")[-1]
+    told(capsys, "plot", out)
+
+
+# ---- D15, D16: predict and eval --------------------------------------------------------------
+
+
+def test_eval_prints_and_writes_every_class(tmp_path, capsys):
+    scenes = write_coco(open_dataset("scenes", "val", length=3), tmp_path / "scenes").parent
+    file = tmp_path / "new" / "scores.json"
+    arguments = ("eval", "tiny", "--data", scenes, "--per-class", "--json", file)
+    printed = told(capsys, *arguments)
+    scores = json.loads(file.read_text("utf-8"))
+    rows = {row["name"]: row for row in scores["per_class"]}
+    assert len(rows) == 13 and {"pq", "sq", "rq", "iou", "ap"} <= rows["car"].keys()
+    assert "ap" not in rows["sea"]
+    sky = next(line for line in printed.splitlines() if line.startswith("sky"))
+    assert f"{rows['sky-other-merged']['pq']:.3f}" in sky and sky.endswith("-")
+    assert f"PQ {scores['scores']['All']['pq']:.3f}" in printed and scores["pictures"] == 3
+    found = [row["pq"] for row in rows.values() if row["rq"] or row["iou"]]
+    assert scores["scores"]["All"]["pq"] <= max(found)
+
+
+def test_top_k_bounds_what_counts(tmp_path):
+    scenes = open_dataset("scenes", "val", length=4)
+    model = minim2f.load("tiny")
+    assert evaluate(model, scenes, top_k=1)["ap"]["ap"] < evaluate(model, scenes)["ap"]["ap"]
+
+
+def test_predict_takes_files_and_folders_at_once(tmp_path, maps, run, capsys):
+    (tmp_path / "here").mkdir()
+    for name in ("b.JPG", "a.jpeg"):
+        Image.new("RGB", (64, 48), "blue").save(tmp_path / "here" / name)
+    (tmp_path / "here" / "notes.txt").write_text("no picture")
+    out = tmp_path / "out"
+    pictures = (tmp_path / "here", maps / "images" / "3.png")
+    printed = told(capsys, "predict", *pictures, "--model", run, "-o", out)
+    assert sorted(path.name for path in out.iterdir()) == ["3.png", "a.png", "b.png"]
+    assert printed.count("wrote") == 3
+
+
+def test_of_several_pictures_a_broken_one_costs_only_itself(tmp_path, run, capsys):
+    for name in "ac":
+        Image.new("RGB", (64, 48), "blue").save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    arguments = ("predict", tmp_path, "--model", run, "-o", tmp_path / "out")
+    refused = told(capsys, *arguments, code=1)
+    assert "1 of 3" in refused and "b.png" in refused
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_every_picture_has_a_drawing_of_its_own(tmp_path):
+    one, two = Path("x/a.png"), Path("y/a.jpg")
+    assert drawings_of([one], Path("o.svg")) == [Path("o.svg")]
+    assert drawings_of([one], tmp_path) == [tmp_path / "a.png"]
+    assert drawings_of([one], Path("out/v1.2")) == [Path("out/v1.2/a.png")]
+    assert len(set(drawings_of([one, two], Path("o")))) == 2
+    with pytest.raises(ValueError, match="a folder"):
+        drawings_of([one, two], Path("o.png"))
+    with pytest.raises(ValueError, match="overwritten"):
+        drawings_of([tmp_path / "a.png"], tmp_path)
+    with pytest.raises(ValueError, match="overwritten"):
+        drawings_of([tmp_path / "a.png"], tmp_path / "a.png")
+
+
+def test_an_empty_folder_is_named(tmp_path, capsys):
+    assert "no picture in it" in told(capsys, "predict", tmp_path, code=1)
+
+
+def test_tiny_says_that_it_knows_drawn_scenes_only(tmp_path, maps, run, capsys):
+    picture = maps / "images" / "1.png"
+    printed = told(capsys, "predict", picture, "-o", tmp_path / "a.png")
+    assert "drawn scenes only" in printed and "--model" in printed
+    assert "drawn scenes" not in told(
+        capsys, "predict", picture, "--model", run, "-o", tmp_path / "b.png"
+    )
