@@ -21,8 +21,9 @@ from minim2f.cli import main
 from minim2f.commands.pictures import Source
 from minim2f.commands.predict import drawings_of
 from minim2f.data import open_dataset
-from minim2f.data.coco_panoptic import write_coco
+from minim2f.data.coco_panoptic import rgb_to_id, write_coco
 from minim2f.data.sample import SampleList
+from minim2f.results import FILES
 from minim2f.training import loop, progress
 from minim2f.training.class_names import in_classes_of
 from minim2f.training.evaluation import evaluate
@@ -604,3 +605,34 @@ def test_tiny_says_that_it_knows_drawn_scenes_only(tmp_path, maps, run, capsys):
     assert "drawn scenes" not in told(
         capsys, "predict", picture, "--model", run, "-o", tmp_path / "b.png"
     )
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_results_are_saved_as_data(tmp_path, task, capsys):
+    """A broken picture among them is left out, and the JSON file tells of all others."""
+    scenes = open_dataset("scenes", "val", length=2)
+    for n, scene in enumerate(scenes):
+        Image.fromarray(scene.image.permute(1, 2, 0).numpy()).save(tmp_path / f"{n}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    arguments = ("predict", tmp_path, "--task", task, "--save", "json", "-o", out)
+    assert "broken.png" in told(capsys, *arguments, code=1)
+    assert not list(out.glob("*.png"))  # nothing was drawn
+    document = json.loads((out / FILES[task]).read_text("utf-8"))
+    if task == "instance":
+        assert {entry["image_id"] for entry in document} == {1, 2}
+        return
+    assert [image["file_name"] for image in document["images"]] == ["0.png", "1.png"]
+    folder = out / {"panoptic": "panoptic", "semantic": "labels"}[task]
+    pixels = np.array(Image.open(folder / "1.png"))
+    expected = minim2f.segment(minim2f.load("tiny"), tmp_path / "1.png", task).ids
+    if task == "panoptic":
+        assert np.array_equal(rgb_to_id(pixels), expected)
+    else:
+        assert len(np.unique(pixels)) == len(np.unique(expected))
+
+
+def test_nothing_is_written_where_nothing_is_to_be_saved(tmp_path, maps, run, capsys):
+    out, picture = tmp_path / "out.png", maps / "images" / "1.png"
+    arguments = ("predict", picture, "--model", run, "--save", "none", "-o", out)
+    assert "wrote" not in told(capsys, *arguments) and not out.exists()

@@ -1,18 +1,22 @@
-"""`minim2f predict`: segments one picture, several, or a folder of them, and draws the results."""
+"""`minim2f predict`: segments one picture or many; draws the results, or stores them as data."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints import load
 from ..data.images import to_image
 from ..inference import Result, segment
 from ..model.config import Config
+from ..model.mask2former import Mask2Former
+from ..results import Predictions
 from ..training import distributed
 from .pictures import TASKS
 
@@ -35,6 +39,13 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--top-k", type=int, default=100, metavar="N", help="instances that are considered")
     add("--device", default="cpu", help="cpu, cuda or mps")
     add(
+        "--save",
+        choices=("png", "json", "both", "none"),
+        default="png",
+        help="png: drawings; json: results as data, in COCO's forms or as label maps (-o is a "
+        "folder then); none: only what is printed",
+    )
+    add(
         "-o",
         "--out",
         type=Path,
@@ -43,32 +54,55 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run_predict(args: argparse.Namespace) -> None:
-    """Segments pictures and draws the results."""
+    """Segments pictures; draws the results, or stores them as data."""
     pictures = pictures_in(args.pictures)
-    outs = drawings_of(pictures, args.out, any(path.is_dir() for path in args.pictures))
+    as_data = args.save in ("json", "both")
+    outs = drawings_of(pictures, args.out, as_data or any(path.is_dir() for path in args.pictures))
     with distributed.joined(args.device) as device:
         model = load(args.model).to(device)
-    told = _numbered(named_categories(model.config))
-    if told:
+    if told := _numbered(model.config.classes):
         print(told)
     if args.model == "tiny":
         print(SCENES_ONLY.format(count=model.config.num_classes, other=KNOWS_PHOTOGRAPHS))
-    faults = []
-    bar = tqdm(list(zip(pictures, outs)), "predicting", disable=len(pictures) == 1)
-    for picture, out in bar:
-        try:
-            result = _predict(model, picture, out, args)
-        except (OSError, ValueError) as error:
-            if len(pictures) == 1:
-                raise
-            faults.append(str(error))
-            continue
-        bar.write(f"wrote {out}" + (f": {_counts(result, model)}" if len(pictures) > 1 else ""))
-        if len(pictures) == 1:
-            print(_listing(result, model.config))
+    data = Predictions(outs[0].parent, args.task, model.config.classes) if as_data else None
+    with data or nullcontext():
+        faults = _predict_all(model, pictures, outs, data, args)
+    if data:
+        print(f"wrote {data.path}")
     if faults:
         told = "\n".join(faults)
         raise ValueError(f"{len(faults)} of {len(pictures)} pictures were left out:\n{told}")
+
+
+def _predict_all(
+    model: Mask2Former,
+    pictures: Sequence[Path],
+    outs: Sequence[Path],
+    data: Predictions | None,
+    args: argparse.Namespace,
+) -> list[str]:
+    """Segments every picture; returns what was wrong with those that could not be read."""
+    alone, faults = len(pictures) == 1, []
+    bar = tqdm(list(zip(pictures, outs)), "predicting", disable=alone)
+    for picture, out in bar:
+        try:
+            image = to_image(picture, exif=True)
+        except (OSError, ValueError) as error:
+            if alone:
+                raise
+            faults.append(str(error))
+            continue
+        threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
+        result = segment(model, image, args.task, threshold, args.top_k)
+        if data:
+            data.add(result, out.with_suffix(picture.suffix).name)
+        if args.save in ("png", "both"):
+            _draw(image, result, model.config, out, args.task)
+        wrote = f"wrote {out}: " if args.save in ("png", "both") else f"{picture}: "
+        bar.write(wrote + _counts(result, model.config))
+        if alone:
+            print(_listing(result, model.config))
+    return faults
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:
@@ -127,27 +161,16 @@ def drawings_of(pictures: Sequence[Path], out: Path | None, many: bool = False) 
     return outs
 
 
-def _predict(model, picture: Path, out: Path, args: argparse.Namespace) -> Result:
-    """Segments one picture and draws the result."""
-    from .. import plots
+def _draw(image: Tensor, result: Result, config: Config, out: Path, task: str) -> None:
+    from .. import plots  # brings matplotlib, which only drawing needs
 
-    image = to_image(picture, exif=True)
-    threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
-    result = segment(model, image, args.task, threshold, args.top_k)
-    categories = named_categories(model.config)
     fig, axes = plots.figure(size=8, aspect=image.shape[1] / image.shape[2])
-    if args.task == "instance":
-        plots.draw_instances(axes[0, 0], image, result.masks, result.segments, categories)
+    if task == "instance":
+        found = (result.masks, result.segments, config.classes)
+        plots.draw_instances(axes[0, 0], image, *found)
     else:
-        plots.draw_segments(axes[0, 0], image, result.ids, result.segments, categories)
+        plots.draw_segments(axes[0, 0], image, result.ids, result.segments, config.classes)
     plots.save(fig, out)
-    return result
-
-
-def named_categories(config: Config) -> list[dict]:
-    """The model's categories; "class 0", "class 1" ... where it does not know their names."""
-    own = config.categories or [{"id": k} for k in range(config.num_classes)]
-    return [{"name": f"class {category['id']}"} | category for category in own]
 
 
 def _numbered(categories: Sequence[dict]) -> str:
@@ -158,15 +181,15 @@ def _numbered(categories: Sequence[dict]) -> str:
     return f"no font here can draw these names: {', '.join(told)}" if told else ""
 
 
-def _counts(result: Result, model) -> str:
-    names = {c["id"]: c["name"] for c in named_categories(model.config)}
+def _counts(result: Result, config: Config) -> str:
+    names = {c["id"]: c["name"] for c in config.classes}
     counts = Counter(names[s["category_id"]] for s in result.segments)
     return ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "nothing"
 
 
 def _listing(result: Result, config: Config) -> str:
     """A line for each segment."""
-    names = {c["id"]: c["name"] for c in named_categories(config)}
+    names = {c["id"]: c["name"] for c in config.classes}
     lines = [
         f"{s['id']:4}  {names[s['category_id']]:24} score {s['score']:.2f}  {s['area']:8} pixels  "
         f"box {s['box']}"
