@@ -12,7 +12,7 @@ import torch
 import minim2f
 
 # The eight colours of Okabe and Ito, which colour-blind readers can tell apart.
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442"]
+COLORS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442"]
 
 LOOKS = {
     "figure.dpi": 100,
@@ -21,7 +21,7 @@ LOOKS = {
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
     "image.interpolation": "nearest",
     "image.cmap": "cividis",
     "legend.frameon": False,

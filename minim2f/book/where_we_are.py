@@ -96,9 +96,9 @@ def _draw(stages: tuple[str, ...]) -> Figure:
 
 def _box(ax: Axes, x: float, y: float, name: str, lit: bool) -> FancyBboxPatch:
     width, height = BOX
-    colour = dict(facecolor=LIT if lit else PLAIN, edgecolor=LIT if lit else QUIET)
+    color = dict(facecolor=LIT if lit else PLAIN, edgecolor=LIT if lit else QUIET)
     corner = (x - width / 2, y - height / 2)
-    box = FancyBboxPatch(corner, width, height, "round,pad=0,rounding_size=1.4", **colour)
+    box = FancyBboxPatch(corner, width, height, "round,pad=0,rounding_size=1.4", **color)
     look = dict(color="white", weight="bold") if lit else dict(color=INK)
     ax.text(x, y, name, ha="center", va="center", fontsize=10, linespacing=1.05, **look)
     return ax.add_patch(box)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data import Dataset, open_dataset
-from ..data.parts import Part
 from ..data.splits import held_out, splits_of
+from ..data.subsets import Subset
 
 TASKS = ("panoptic", "instance", "semantic")
 NAMED = ("scenes", "coco-mini")  # not found by a path
@@ -59,7 +59,7 @@ class Source(NamedTuple):
         dataset = open_dataset(self.data, split, task=self.task, **options)
         if self.length is None or len(dataset) <= self.length:
             return dataset
-        return Part(dataset, range(self.length), f"the first {self.length}")
+        return Subset(dataset, range(self.length), f"the first {self.length}")
 
     def parts(self, scenes: int) -> tuple[Dataset, Dataset | None]:
         """The pictures that are learned from, and those that are held out, if any are."""
@@ -238,7 +238,7 @@ def _first_of(measured: Measured, args: argparse.Namespace) -> Measured:
     if args.length is None or args.length >= len(measured.dataset):
         return measured
     words = f"the first {args.length} of {measured.words}"
-    return Measured(Part(measured.dataset, range(args.length), words), words)
+    return Measured(Subset(measured.dataset, range(args.length), words), words)
 
 
 def _words(dataset: Dataset, what: str, data: str, split: str | None = None) -> str:

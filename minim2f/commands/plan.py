@@ -13,8 +13,8 @@ from ..checkpoints import load
 from ..data import Dataset
 from ..data.augment import drop_empty, resize
 from ..data.check import survey
-from ..data.parts import Part
 from ..data.sample import SampleList
+from ..data.subsets import Subset
 from ..model.config import PRESETS, Config, preset
 from ..model.mask2former import Mask2Former
 from ..prediction import input_size
@@ -100,9 +100,9 @@ def look_at(dataset: Dataset) -> Look:
     return Look(sorted(sizes, key=min), segments, len(dataset))
 
 
-def _some(dataset: Dataset) -> Part:
+def _some(dataset: Dataset) -> Subset:
     step = -(-len(dataset) // LOOKED_AT) or 1
-    return Part(dataset, range(0, len(dataset), step), "a look")
+    return Subset(dataset, range(0, len(dataset), step), "a look")
 
 
 def _model(args: argparse.Namespace, dataset: Dataset, look: Look) -> Mask2Former:

@@ -10,9 +10,9 @@ from .coco_instances import empty_mask_faults
 from .coco_mini import find_coco_mini
 from .faults import faults_of, grouped
 from .label_maps import MapOptions
-from .parts import Joined
 from .sample import Dataset
 from .sources import Source, find_sources, same_split, select
+from .subsets import Concat
 from .survey import Survey, survey
 
 __all__ = ["Survey", "find_faults", "grouped", "survey"]
@@ -84,7 +84,7 @@ def _examine(
 def _differences(datasets: list[Dataset], path: Path) -> list[str]:
     try:
         if len(datasets) > 1:
-            Joined(datasets, path)
+            Concat(datasets, path)
     except ValueError as error:
         return [str(error)]
     return []

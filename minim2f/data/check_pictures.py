@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .faults import faults_of
-from .parts import Part
 from .sample import Dataset, Sample
+from .subsets import Subset
 
 
 def read_all(dataset: Dataset) -> Iterator[tuple[int, Sample | None, list[str]]]:
@@ -22,7 +22,7 @@ def read_all(dataset: Dataset) -> Iterator[tuple[int, Sample | None, list[str]]]
             yield index, None, faults_of(error)
 
 
-def leave_out_faulty(dataset: Dataset, faults: list[str]) -> Part:
+def leave_out_faulty(dataset: Dataset, faults: list[str]) -> Subset:
     """The pictures that can be used. Of instances, single annotations are left out, too.
 
     Args:
@@ -40,7 +40,7 @@ def leave_out_faulty(dataset: Dataset, faults: list[str]) -> Part:
             dataset.lenient = False
     if hasattr(dataset, "lenient"):
         dataset.lenient = True
-    return Part(dataset, sound, "without faults")
+    return Subset(dataset, sound, "without faults")
 
 
 def _can_be_read(dataset: Dataset, index: int) -> bool:

@@ -26,11 +26,11 @@ def jitter(image: Tensor, generator: torch.Generator) -> Tensor:
         steps = [_brightness, _contrast, _saturation, _hue]
     else:
         steps = [_brightness, _saturation, _hue, _contrast]
-    colours = image / 255
+    colors = image / 255
     for step in steps:
         if _coin(generator):
-            colours = step(colours, generator).clamp(0, 1)
-    return (colours * 255).round().to(torch.uint8)
+            colors = step(colors, generator).clamp(0, 1)
+    return (colors * 255).round().to(torch.uint8)
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:

@@ -115,11 +115,11 @@ def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
         with path.open("rb") as file, Image.open(file, formats=["PNG"]) as png:
             mode, pixels = png.mode, np.array(png)
             file.seek(24)  # in the first chunk, after width and height
-            depth, colour = file.read(2)
+            depth, color = file.read(2)
     except Exception as error:  # Pillow reports broken files by half a dozen kinds of error
         raise ValueError(f"{path} cannot be read as a PNG ({error})") from error
     names = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-    kind = f"{depth}-bit {names[colour]}"
+    kind = f"{depth}-bit {names[color]}"
     if kind not in kinds:
         raise ValueError(f"{path} is of mode {mode}, {kind}; {hint}")
     return pixels
@@ -175,8 +175,8 @@ def _checked_depth(path: Path, format: str | None, image: Tensor) -> Tensor:
     if format == "PNG" and image.max() < 16 and image.any():
         with path.open("rb") as file:
             file.seek(24)  # in the first chunk, after width and height
-            depth, colour = file.read(2)
-        if depth == 16 and colour in (2, 6):
+            depth, color = file.read(2)
+        if depth == 16 and color in (2, 6):
             raise ValueError("its 16-bit colours hold 12 bits or less; convert it to 8 bits")
     return image
 
@@ -190,8 +190,8 @@ def _as_uint16(pixels: np.ndarray) -> np.ndarray:
 def _to_pil(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4)
-    if array.size == 0 or not (grey or colour):
+    grey, color = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4)
+    if array.size == 0 or not (grey or color):
         raise ValueError(
             f"cannot make an image from an array of shape {array.shape}: give (H, W), (H, W, 1), "
             "(H, W, 3) or (H, W, 4), channels last"

@@ -13,10 +13,10 @@ from .coco_mini import find_coco_mini
 from .coco_panoptic import CocoPanoptic
 from .faults import grouped, raise_faults
 from .label_maps import LabelMaps, MapOptions
-from .parts import Joined
 from .sample import Dataset
 from .scenes import Scenes
 from .sources import find_sources, select
+from .subsets import Concat
 from .tasks import as_task
 
 
@@ -104,7 +104,7 @@ def open_files(
     if skip_faulty:
         datasets = [leave_out_faulty(dataset, found) for dataset in datasets]
     if len(datasets) > 1:
-        datasets = [Joined(datasets, path)]
+        datasets = [Concat(datasets, path)]
     if skip_faulty and found:
         if not len(datasets[0]):
             raise_faults(found)
@@ -117,7 +117,7 @@ def open_coco(
     split: str | None = None,
     task: str | None = None,
     faults: list[str] | None = None,
-) -> CocoPanoptic | CocoInstances | Joined:
+) -> CocoPanoptic | CocoInstances | Concat:
     """Opens COCO data, panoptic or instance; as `open_files`, and label maps are refused.
 
     Raises:

@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 from .open import find_splits
-from .parts import Part
 from .sample import Dataset
+from .subsets import Subset
 
 __all__ = ["held_out", "splits_of"]
 
@@ -26,7 +26,7 @@ def splits_of(path: str | os.PathLike, **options: object) -> list[str]:
     return find_splits(path, **options)
 
 
-def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Part, Part]:
+def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Subset, Subset]:
     """Keeps a share of the pictures back, to measure on what the model has not seen.
 
     Which pictures these are follows from their number and the seed alone: the same for training
@@ -51,6 +51,6 @@ def held_out(dataset: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Part,
     many = min(max(1, round(share * count)), count - 1)
     order = np.random.default_rng(seed).permutation(count).tolist()
     return (
-        Part(dataset, sorted(order[many:]), "train"),
-        Part(dataset, sorted(order[:many]), "held out"),
+        Subset(dataset, sorted(order[many:]), "train"),
+        Subset(dataset, sorted(order[:many]), "held out"),
     )

@@ -14,8 +14,8 @@ import torch
 
 from .images import orientation
 from .open import find_splits, open_dataset
-from .parts import image_path
 from .sample import Dataset, Sample
+from .subsets import image_path
 
 VOID_NAME = re.compile(r"(void|unlabel+ed|ignored?|unknown|unassigned|none)\W*$", re.IGNORECASE)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from .parts import image_path
 from .sample import Dataset, Sample, bounding_box
+from .subsets import image_path
 
 ALLOWS = {
     "panoptic": ("panoptic", "instance", "semantic"),

@@ -3,7 +3,8 @@
 A mask logit is a product, E' of its query with F_pixel of its pixel, and a bilinear read is a sum
 of four pixels. Both are linear, so either may come first. Where the matcher reads 12,544 points of
 F_pixel instead of drawing the 65,536 pixels of every mask (a picture of 1024 x 1024), it takes a
-seventh of the time. To draw the matched masks alone takes a third of the losses' time off.
+seventh of the time. Drawing the matched masks alone saves a third of the losses' time with 40
+objects in a picture, and two thirds with 10 (384 x 384).
 """
 
 from __future__ import annotations

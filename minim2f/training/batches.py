@@ -27,7 +27,7 @@ from .matching import Target
 from .recipe import TrainConfig
 
 
-class Part(NamedTuple):
+class Microbatch(NamedTuple):
     """The pictures that pass through the model together: all of a step's, or some of them.
 
     Attributes:
@@ -120,7 +120,9 @@ def validate(sample: Sample, num_classes: int) -> None:
         )
 
 
-def parts_of(model: Mask2Former, batch: list[list[Sample]], seed: int, step: int) -> list[Part]:
+def microbatches_of(
+    model: Mask2Former, batch: list[list[Sample]], seed: int, step: int
+) -> list[Microbatch]:
     """A step's samples as tensors, each part with a seed of its own.
 
     Args:
@@ -136,7 +138,7 @@ def parts_of(model: Mask2Former, batch: list[list[Sample]], seed: int, step: int
     for place, samples in enumerate(batch):
         names = [sample.file_name for sample in samples]
         own_seed = seed_of(seed, "step", step, place, distributed.rank())
-        parts.append(Part(names, *collate(model, samples), own_seed))
+        parts.append(Microbatch(names, *collate(model, samples), own_seed))
     return parts
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..ops.strips import Strips
 from ..shapes import watch
-from .batches import Part
+from .batches import Microbatch
 from .matching import NotFinite
 
 
@@ -28,8 +28,8 @@ def require_finite(values: Mapping[str, float]) -> None:
 def explain(
     error: NotFinite,
     model: nn.Module,
-    parts: Sequence[Part],
-    losses: Callable[[Part], dict[str, Tensor]],
+    parts: Sequence[Microbatch],
+    losses: Callable[[Microbatch], dict[str, Tensor]],
 ) -> str:
     """What was not finite in a step, which tensor was the first, and what to do.
 
@@ -50,7 +50,7 @@ def explain(
 
 
 def first_broken(
-    model: nn.Module, part: Part, losses: Callable[[], dict[str, Tensor]]
+    model: nn.Module, part: Microbatch, losses: Callable[[], dict[str, Tensor]]
 ) -> str | None:
     """Runs a part of a step once more, and looks at every tensor on the way.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data.sample import Dataset, Sample
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .batches import Part, parts_of, refuse_mismatch, stream
+from .batches import Microbatch, microbatches_of, refuse_mismatch, stream
 from .find_nan import explain, require_finite
 from .losses import Criterion, divisors
 from .matching import NotFinite
@@ -190,7 +190,7 @@ def step(
         group["lr"] = group["initial_lr"] * state.recipe.rate(number)
     model.train()
     optimizer.zero_grad()
-    parts = parts_of(model, batch, state.recipe.seed, number)
+    parts = microbatches_of(model, batch, state.recipe.seed, number)
     divide_by, stop = _agree(state, parts, stop)
     share, terms = 1 / len(parts), Counter()
     try:
@@ -218,7 +218,7 @@ def step(
     return values, stop
 
 
-def _agree(state: State, parts: list[Part], stop: bool) -> tuple[list[float], bool]:
+def _agree(state: State, parts: list[Microbatch], stop: bool) -> tuple[list[float], bool]:
     """What all processes divide their losses by, and whether any of them wants to stop."""
     own = [divisors(part.targets, state.model.config) for part in parts]
     means = [sum(values) / len(parts) for values in zip(*own)]
@@ -228,7 +228,7 @@ def _agree(state: State, parts: list[Part], stop: bool) -> tuple[list[float], bo
 
 
 def _losses(
-    state: State, model: nn.Module, divide_by: list[float], part: Part
+    state: State, model: nn.Module, divide_by: list[float], part: Microbatch
 ) -> dict[str, Tensor]:
     """The loss terms of a part: the same numbers each time."""
     precision = getattr(torch, state.recipe.precision)

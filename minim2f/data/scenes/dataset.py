@@ -13,8 +13,8 @@ from .scene import Scene
 # COCO's own ids and names. The colours are ours: 21 and more apart (CIELAB) in print and for the
 # three kinds of colour blindness, and no two of them equally light.
 CATEGORIES: list[dict] = [
-    {"id": i, "name": name, "isthing": int(i < 100), "supercategory": group, "color": colour}
-    for i, name, group, colour in [
+    {"id": i, "name": name, "isthing": int(i < 100), "supercategory": group, "color": color}
+    for i, name, group, color in [
         (3, "car", "vehicle", [231, 68, 37]),
         (9, "boat", "vehicle", [137, 93, 75]),
         (13, "stop sign", "outdoor", [136, 0, 15]),
@@ -85,10 +85,10 @@ def _ids(scene: Scene) -> np.ndarray:
     """The panoptic id of each segment by its number; that of number 0, void, is 0."""
     ids = [0]
     for name, _ in scene.segments:
-        colour = BY_NAME[name]["color"]
-        while (number := int(np.dot(colour, (1, 256, 65536)))) in ids:
+        color = BY_NAME[name]["color"]
+        while (number := int(np.dot(color, (1, 256, 65536)))) in ids:
             jitter = scene.rng.integers(-20, 21, 3)
-            colour = np.clip(BY_NAME[name]["color"] + jitter, 0, 255)
+            color = np.clip(BY_NAME[name]["color"] + jitter, 0, 255)
         ids.append(number)
     return np.array(ids, np.int64)
 

@@ -30,7 +30,7 @@ class Stroke(NamedTuple):
     segment: int  # the number of the segment that the pixels belong to; 0 is void
     anchor: np.ndarray  # (P, V, 2) or (2,), x and y
     local: np.ndarray | float  # 0 or (P, V, 2)
-    colours: np.ndarray  # (2, 3), 0 ... 255, top and bottom
+    colors: np.ndarray  # (2, 3), 0 ... 255, top and bottom
     alpha: float = 1.0
     labelled: bool = True  # False tints the picture and leaves the labels alone
     soft: bool = False  # fades out from the middle to the sides of the bounding box, like a glow
@@ -65,7 +65,7 @@ def render(strokes: list[Stroke], height: int, width: int) -> tuple[np.ndarray, 
         x, y = across[k, left:right], down[k, top:bottom, None]
         if stroke.soft:
             cover *= np.maximum(1 - (2 * x - 1) ** 2 - (2 * y - 1) ** 2, 0) ** 2
-        above, below = stroke.colours.astype(np.float32)[:, :, None, None]
+        above, below = stroke.colors.astype(np.float32)[:, :, None, None]
         area = image[:, top:bottom, left:right]
         area += (above + (below - above) * y - area) * (cover * (stroke.alpha / FULL))
     return image, labels
@@ -166,6 +166,6 @@ def outline(points: str, rounds: int = 0) -> np.ndarray:
 
 
 @cache
-def rgb(*colours: str) -> np.ndarray:
+def rgb(*colors: str) -> np.ndarray:
     """Colours of six hexadecimal digits each, (len(colours), 3) float32."""
-    return np.array([list(bytes.fromhex(colour)) for colour in colours], np.float32)
+    return np.array([list(bytes.fromhex(color)) for color in colors], np.float32)

@@ -13,7 +13,7 @@ from .things import DRAWINGS
 MOODS = ("day", "morning", "dusk", "autumn", "winter", "night")
 # What is coloured, and how in each of the six moods: one colour (six hexadecimal digits), or two,
 # of its top and of its bottom (twelve).
-COLOURS = {
+COLORS = {
     "sky": "3d8edbd3eef8 86b6eaffe4d2 4a3d8cffa46e 6fb0d2fdf0d2 8eabcbf1f5f8 111a455a6bb0",
     "sun": "fff2b8 fff0c9 ffd87c fff0b4 fffdf0 fff6d6",
     "cloud": "ffffffdcecf7 fff7f2f7d7d2 ffc9a0d987a0 fffaf0f0dfc8 ffffffdbe4ee 6f7fb84a5a96",
@@ -28,7 +28,7 @@ COLOURS = {
     "light": "ffffff fffaf2 f4d3cb fff4e4 f3f7ff b4bee4",
 }
 PALETTES = np.array(  # (6 moods, 12 keys of COLOURS, top and bottom, RGB)
-    [[rgb(colour[:6], colour[-6:]) for colour in colours.split()] for colours in COLOURS.values()]
+    [[rgb(color[:6], color[-6:]) for color in colors.split()] for colors in COLORS.values()]
 ).swapaxes(0, 1)
 
 
@@ -50,7 +50,7 @@ class Scene:
         self.rng = np.random.default_rng(seed)
         mood, other = self.pick(range(len(MOODS))), self.pick(range(len(MOODS)))
         self.mood = MOODS[mood]
-        self.palette = dict(zip(COLOURS, 0.85 * PALETTES[mood] + 0.15 * PALETTES[other]))
+        self.palette = dict(zip(COLORS, 0.85 * PALETTES[mood] + 0.15 * PALETTES[other]))
         self.segments: list[tuple[str, int]] = []
         self.strokes: list[Stroke] = []
 
@@ -78,7 +78,7 @@ class Scene:
     def paint(
         self,
         segment: int,
-        colours: str | np.ndarray,
+        colors: str | np.ndarray,
         anchor: np.ndarray,
         local: np.ndarray | float = 0.0,
         **options: Any,
@@ -91,8 +91,8 @@ class Scene:
             anchor, local: the polygons, see `Stroke`.
             options: other fields of the `Stroke`.
         """
-        colours = self.palette[colours] if isinstance(colours, str) else colours
-        self.strokes.append(Stroke(segment, anchor, local, colours, **options))
+        colors = self.palette[colors] if isinstance(colors, str) else colors
+        self.strokes.append(Stroke(segment, anchor, local, colors, **options))
 
     def tint(self, *stroke: Any, **options: Any) -> None:
         """Adds a `Stroke` that colours the image and leaves the labels as they are; see `paint`."""
@@ -128,9 +128,9 @@ class Scene:
         light = self.palette["light"] / 255 * ((1.06,), (0.86,))  # brighter above than below
         own = {"main": main, "dark": main * 0.78, "trim": trim, "lamp": rgb("fff0a8") / light}
         for part in DRAWINGS[name]:
-            colour = own[part.colour] if part.colour in own else rgb(part.colour)
+            color = own[part.color] if part.color in own else rgb(part.color)
             local = part.points @ matrix + (scale * side, 0.0)
             stroke = Stroke(
-                segment, at, local, colour * light, part.alpha, part.labelled, part.soft
+                segment, at, local, color * light, part.alpha, part.labelled, part.soft
             )
             self.strokes.append(stroke)

@@ -138,8 +138,8 @@ def paint_grass(scene: Scene, curves: list[np.ndarray]) -> None:
     grass = scene.add_segment("grass-merged")
     for k, curve in enumerate(curves, 1):
         near = k / len(curves)
-        colours = (1 - near) * scene.palette["meadow"] + near * scene.palette["hill"]
-        scene.paint(grass, colours, below(curve))
+        colors = (1 - near) * scene.palette["meadow"] + near * scene.palette["hill"]
+        scene.paint(grass, colors, below(curve))
     x, u = scene.many(70, 0, 1), scene.many(70, 0.04, 1)
     foot = np.stack([x, np.interp(x, *curves[-1].T) + 0.02 + 0.5 * u], 1)[:, None]
     size = (0.0008 + 0.0018 * u)[:, None, None]

@@ -37,21 +37,21 @@ SIZES = {  # how wide a thing is, as a share of the picture's shorter side
 class Part(NamedTuple):
     """P polygons of one colour; the last three fields are those of a `Stroke`."""
 
-    colour: str  # six hexadecimal digits, or one of the thing's own: "main", "dark", "trim", "lamp"
+    color: str  # six hexadecimal digits, or one of the thing's own: "main", "dark", "trim", "lamp"
     points: np.ndarray  # (P, V, 2)
     alpha: float = 1.0
     labelled: bool = True
     soft: bool = False
 
 
-def part(colour: str, *polygons: np.ndarray) -> Part:
+def part(color: str, *polygons: np.ndarray) -> Part:
     """A part that belongs to the thing's mask."""
-    return Part(colour, np.stack(polygons))
+    return Part(color, np.stack(polygons))
 
 
-def tint(colour: str, alpha: float, *polygons: np.ndarray, soft: bool = False) -> Part:
+def tint(color: str, alpha: float, *polygons: np.ndarray, soft: bool = False) -> Part:
     """A part that colours the image and leaves the labels as they are."""
-    return Part(colour, np.stack(polygons), alpha, labelled=False, soft=soft)
+    return Part(color, np.stack(polygons), alpha, labelled=False, soft=soft)
 
 
 def shadow(x: float, rx: float, ry: float = 8) -> Part:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .sample import Dataset, Sample
 
 
-class Part:
+class Subset:
     """Some pictures of a data set: a data set of the same kind.
 
     Attributes:
@@ -40,7 +40,7 @@ class Part:
         return image_path(self.dataset, self.indices[index])
 
 
-class Joined:
+class Concat:
     """Data sets with the same categories, one after the other.
 
     Attributes:
