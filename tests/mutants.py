@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 
@@ -130,7 +131,8 @@ def _left_out(call: ast.Call) -> None:
 def _difference(before: str, after: str) -> str:
     pairs = zip(before.splitlines(), after.splitlines())
     changed = [f"{a.strip()} → {b.strip()}" for a, b in pairs if a != b]
-    return "; ".join(changed)
+    # Python 3.10 writes (a, b) = ... where later ones write a, b = ...
+    return re.sub(r"\((\w+(?:, \w+)*)\) = ", r"\1 = ", "; ".join(changed))
 
 
 def _compiled(tree: ast.FunctionDef, function: Callable) -> Callable:
