@@ -3,8 +3,9 @@
 A mask logit is a product, E' of its query with F_pixel of its pixel, and a bilinear read is a sum
 of four pixels. Both are linear, so either may come first. Where the matcher reads 12,544 points of
 F_pixel instead of drawing the 65,536 pixels of every mask (a picture of 1024 x 1024), it takes a
-seventh of the time. Drawing the matched masks alone saves a third of the losses' time with 40
-objects in a picture, and two thirds with 10 (384 x 384).
+seventh of the time; on smaller maps it draws first, but pixel by pixel: 4.8 instead of 7.8 ms at
+96 x 96. Drawing the matched masks alone saves a third of the losses' time with 40 objects in a
+picture, and two thirds with 10.
 """
 
 from __future__ import annotations
@@ -83,10 +84,12 @@ def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) ->
     Returns:
         (N, P).
     """
-    pixels = features.shape[2] * features.shape[3]
-    if in_reference() or points.shape[1] >= pixels:
+    if in_reference():
         return mask_logits_at_slow(mask_embeddings, features, points)
-    return mask_embeddings @ sample_rows(features, points)[0]
+    if points.shape[1] < features.shape[2] * features.shape[3]:
+        return mask_embeddings @ sample_rows(features, points)[0]
+    masks = features.permute(0, 2, 3, 1) @ mask_embeddings.T  # (1, h, w, N): rows for `sample_rows`
+    return sample_rows(masks.permute(0, 3, 1, 2), points)[0]
 
 
 def matched_masks(
