@@ -16,6 +16,7 @@ from minim2f.ops.norm import FrozenNorm
 from minim2f.ops.sampling import mask_logits_at, matched_masks, sample, sample_rows
 from minim2f.ops.softplus import softplus
 from minim2f.ops.strips import Strips
+from minim2f.ops.windows import window_attention
 from minim2f.training.losses import Criterion
 from minim2f.training.matching import Target
 
@@ -87,6 +88,11 @@ def both_ways(run, *inputs: torch.Tensor) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
+def test_window_attention_and_its_gradients():
+    q, k, v = torch.randn(3, 2, 4, 3, 9, 8).unbind()
+    both_ways(window_attention, q, k, v, torch.randn(1, 3, 9, 9), torch.randn(4, 1, 9, 9))
+
+
 def test_frozen_norm_and_its_gradient():
     norm = FrozenNorm(5).double()
     for name, buffer in norm.named_buffers():
@@ -135,12 +141,12 @@ def test_sampling_first_and_drawing_first_give_the_same_logits(count):
     torch.testing.assert_close(found, sample(drawn, at)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_matched_masks_and_their_gradients():
-    pairs = [(torch.tensor([4, 0]), torch.tensor([1, 0])), (torch.tensor([], dtype=int),) * 2]
-    pairs.append((torch.tensor([2]), torch.tensor([0])))
-    both_ways(
-        lambda e, f: matched_masks(e, f, pairs), torch.randn(3, 5, 8), torch.randn(3, 8, 4, 6)
-    )
+def test_matched_masks_of_all_predictions_and_their_gradients():
+    none = (torch.tensor([], dtype=torch.int64),) * 2
+    first = [(torch.tensor([4, 0]), torch.tensor([1, 0])), none, (torch.tensor([2]),) * 2]
+    second = [(torch.tensor([1, 3]), torch.tensor([0, 1])), none, (torch.tensor([2]),) * 2]
+    embeddings, features = torch.randn(2, 3, 5, 8), torch.randn(3, 8, 4, 6)
+    both_ways(lambda e, f: matched_masks(list(e), f, [first, second]), embeddings, features)
 
 
 # ---- reference -------------------------------------------------------------------------------
@@ -163,6 +169,7 @@ def test_within_reference_no_fast_way_is_taken(name, monkeypatch):
 
     monkeypatch.setattr(deformable, "_Reads", fail)
     monkeypatch.setattr(strips, "again", fail)
+    monkeypatch.setattr("minim2f.ops.windows.again", fail)
     monkeypatch.setattr(torch, "addcmul", fail)
     monkeypatch.setattr("minim2f.ops.sampling.F.embedding_bag", fail)
     with reference():

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from . import in_reference
 
+Pair = tuple[Tensor, Tensor]  # query indices and segment indices, of one picture
+
 
 def sample(maps: Tensor, points: Tensor) -> Tensor:
     """Reads maps at points, bilinearly; what lies outside of a map is zero.
@@ -93,23 +95,32 @@ def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) ->
 
 
 def matched_masks(
-    mask_embeddings: Tensor, features: Tensor, pairs: Sequence[tuple[Tensor, Tensor]]
+    mask_embeddings: Sequence[Tensor], features: Tensor, pairs: Sequence[Sequence[Pair]]
 ) -> Tensor:
-    """The mask logits of the matched queries, and of no others.
+    """The mask logits of the matched queries of several predictions, and of no others.
+
+    All predictions share F_pixel, so one product a picture draws the masks of all: then F_pixel's
+    gradient, the largest of all, is written once instead of ten times.
 
     Args:
-        mask_embeddings: E', (B, N, C).
+        mask_embeddings: E' of each of L predictions, (B, N, C).
         features: F_pixel, (B, C, h, w).
-        pairs: B matchings (query indices, segment indices).
+        pairs: for each prediction B matchings (query indices, segment indices).
 
     Returns:
-        (M, h, w): M matched queries, in the order of pictures and pairs.
+        (L, M, h, w): M matched queries, in the order of pictures and pairs.
     """
     if in_reference():
-        masks = torch.einsum("bnc,bchw->bnhw", mask_embeddings, features)
-        return torch.cat([drawn[queries] for drawn, (queries, _) in zip(masks, pairs)])
-    masks = [
-        pixels.permute(1, 2, 0) @ embeddings[queries].T  # (h, w, matched): as F_pixel lies
-        for pixels, embeddings, (queries, _) in zip(features, mask_embeddings, pairs)
-    ]
-    return torch.cat(masks, dim=-1).permute(2, 0, 1)
+        return torch.stack([_draw_all(e, features, own) for e, own in zip(mask_embeddings, pairs)])
+    drawn = []
+    for b, pixels in enumerate(features.permute(0, 2, 3, 1).unbind()):
+        matched = [e[b, own[b][0]] for e, own in zip(mask_embeddings, pairs)]
+        masks = pixels @ torch.cat(matched).T  # (h, w, all layers' queries): as F_pixel lies
+        drawn.append(masks.permute(2, 0, 1).unflatten(0, (len(pairs), len(pairs[0][b][0]))))
+    return torch.cat(drawn, dim=1)
+
+
+def _draw_all(mask_embeddings: Tensor, features: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    """Draws every mask of a prediction, then takes the matched ones, (M, h, w)."""
+    masks = torch.einsum("bnc,bchw->bnhw", mask_embeddings, features)
+    return torch.cat([drawn[queries] for drawn, (queries, _) in zip(masks, pairs)])

@@ -134,12 +134,17 @@ class Criterion:
         num_masks = max(1.0, own_masks) if num_masks is None else num_masks
         weight_sum = own_weights if weight_sum is None else weight_sum
         layers = [prediction, *(prediction.auxiliary if self.config.deep_supervision else [])]
+        pairs, points = [], []
+        for layer in layers:  # random numbers in the order in which the official code draws them
+            pairs.append(match(layer, targets, self.config, generator))
+            points.append(self._points(layer, pairs[-1], generator))
+        embeddings = [layer.mask_embeddings for layer in layers]
+        masks = matched_masks(embeddings, prediction.pixel_features, pairs)
         terms = {}
         for number, layer in enumerate(layers):
-            pairs = match(layer, targets, self.config, generator)
             found = {
-                "loss_ce": self._classes(layer, targets, pairs, weight_sum),
-                **self._masks(layer, targets, pairs, generator, num_masks),
+                "loss_ce": self._classes(layer, targets, pairs[number], weight_sum),
+                **self._masks(masks[number], points[number], targets, pairs[number], num_masks),
             }
             suffix = f"_{number - 1}" if number else ""
             terms |= {name + suffix: value for name, value in found.items()}
@@ -157,17 +162,26 @@ class Criterion:
         ce = class_loss(logits, classes, self.config.eos_coef, weight_sum)
         return self.config.class_weight * ce
 
+    def _points(
+        self, prediction: Prediction, pairs: Pairs, generator: torch.Generator | None
+    ) -> Tensor:
+        """Where the M matched masks are compared with the true ones, (M, P, 2)."""
+        embeddings, features = prediction.mask_embeddings, prediction.pixel_features
+        with torch.no_grad():
+            drawn = matched_masks([embeddings], features, [pairs])[0]
+        if self.config.num_points is None:
+            return pixel_centres(*drawn.shape[1:], drawn).expand(len(drawn), -1, -1)
+        return uncertain(drawn, self.config.num_points, generator=generator)
+
     def _masks(
         self,
-        prediction: Prediction,
+        drawn: Tensor,
+        points: Tensor,
         targets: Sequence[Target],
         pairs: Pairs,
-        generator: torch.Generator | None,
         num_masks: float,
     ) -> dict[str, Tensor]:
-        """Masks of matched queries and their segments, compared at points."""
-        drawn = matched_masks(prediction.mask_embeddings, prediction.pixel_features, pairs)
-        points = self._points(drawn.detach(), generator)
+        """Masks of matched queries (M, h, w) and their segments, compared at points."""
         truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
         with scope():
             check("matched masks", drawn, "M h w", M=len(truth), h=drawn.shape[1], w=drawn.shape[2])
@@ -180,9 +194,3 @@ class Criterion:
             "loss_mask": self.config.mask_weight * mask_loss(logits, masks, num_masks),
             "loss_dice": self.config.dice_weight * dice_loss(logits, masks, num_masks),
         }
-
-    def _points(self, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Where the M drawn masks (M, h, w) are compared with the true ones, (M, P, 2)."""
-        if self.config.num_points is None:
-            return pixel_centres(*drawn.shape[1:], drawn).expand(len(drawn), -1, -1)
-        return uncertain(drawn, self.config.num_points, generator=generator)
