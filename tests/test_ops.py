@@ -16,7 +16,6 @@ from minim2f.ops.norm import FrozenNorm
 from minim2f.ops.sampling import mask_logits_at, matched_masks, sample, sample_rows
 from minim2f.ops.softplus import softplus
 from minim2f.ops.strips import Strips
-from minim2f.ops.windows import window_attention
 from minim2f.training.losses import Criterion
 from minim2f.training.matching import Target
 
@@ -86,11 +85,6 @@ def both_ways(run, *inputs: torch.Tensor) -> None:
     towards = torch.randn_like(fast)
     for a, b in zip(*(torch.autograd.grad(x, inputs, towards) for x in (fast, slow))):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
-
-
-def test_window_attention_and_its_gradients():
-    q, k, v = torch.randn(3, 2, 4, 3, 9, 8).unbind()
-    both_ways(window_attention, q, k, v, torch.randn(1, 3, 9, 9), torch.randn(4, 1, 9, 9))
 
 
 def test_frozen_norm_and_its_gradient():
@@ -169,7 +163,6 @@ def test_within_reference_no_fast_way_is_taken(name, monkeypatch):
 
     monkeypatch.setattr(deformable, "_Reads", fail)
     monkeypatch.setattr(strips, "again", fail)
-    monkeypatch.setattr("minim2f.ops.windows.again", fail)
     monkeypatch.setattr(torch, "addcmul", fail)
     monkeypatch.setattr("minim2f.ops.sampling.F.embedding_bag", fail)
     with reference():

@@ -12,7 +12,6 @@ from torchvision.models import SwinTransformer
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
 from ..ops.strips import Strips
-from ..ops.windows import window_attention
 from ..shapes import check, scoped
 from .backbone import imagenet_weights
 
@@ -39,10 +38,10 @@ class WindowAttention(ShiftedWindowAttention):
         x = x.flatten(3, 4).flatten(1, 2)
         check("windows", x, f"B windows {window**2} c", windows=rows * columns, c=x.shape[-1])
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(2, 4).unbind(3)
-        biases = [self.get_relative_position_bias().to(x.dtype)]  # (1, heads, window^2, window^2)
+        bias = self.get_relative_position_bias().to(x.dtype)  # (1, heads, window^2, window^2)
         if shift:
-            biases.append(self._seams(rows, columns, x)[:, None])
-        x = window_attention(q, k, v, *biases)
+            bias = bias + self._seams(rows, columns, x)[:, None]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = self.proj(x.transpose(2, 3).flatten(3))
         x = x.unflatten(2, (window, window)).unflatten(1, (rows, columns)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))
