@@ -70,28 +70,29 @@ def sample_rows(maps: Tensor, points: Tensor) -> Tensor:
 
 def mask_logits_at_slow(mask_embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
     """Draws every mask, then reads it; arguments as in `mask_logits_at`."""
-    masks = torch.einsum("nc,bchw->bnhw", mask_embeddings, features)
-    return sample(masks, points)[0]
+    masks = torch.einsum("bnc,bchw->bnhw", mask_embeddings, features)
+    return sample(masks, points)
 
 
 @torch.no_grad()
 def mask_logits_at(mask_embeddings: Tensor, features: Tensor, points: Tensor) -> Tensor:
-    """Mask logits of every query of a picture at some points; no gradient passes.
+    """Mask logits of every query at some points of its picture; no gradient passes.
 
     Args:
-        mask_embeddings: E', (N, C).
-        features: F_pixel, (1, C, h, w).
-        points: (1, P, 2).
+        mask_embeddings: E', (B, N, C).
+        features: F_pixel, (B, C, h, w).
+        points: (B, P, 2).
 
     Returns:
-        (N, P).
+        (B, N, P).
     """
     if in_reference():
         return mask_logits_at_slow(mask_embeddings, features, points)
-    if points.shape[1] < features.shape[2] * features.shape[3]:
-        return mask_embeddings @ sample_rows(features, points)[0]
-    masks = features.permute(0, 2, 3, 1) @ mask_embeddings.T  # (1, h, w, N): rows for `sample_rows`
-    return sample_rows(masks.permute(0, 3, 1, 2), points)[0]
+    size = features.shape[2:]
+    if points.shape[1] < size.numel():
+        return mask_embeddings @ sample_rows(features, points)
+    masks = features.flatten(2).mT @ mask_embeddings.mT  # (B, h w, N): rows for `sample_rows`
+    return sample_rows(masks.mT.unflatten(2, size), points)
 
 
 def matched_masks(

@@ -133,6 +133,8 @@ class Criterion:
         own_masks, own_weights = divisors(targets, self.config)
         num_masks = max(1.0, own_masks) if num_masks is None else num_masks
         weight_sum = own_weights if weight_sum is None else weight_sum
+        dtype = torch.promote_types(prediction.pixel_features.dtype, torch.float32)
+        targets = [t._replace(masks=t.masks.to(dtype)) for t in targets]  # once for all layers
         layers = [prediction, *(prediction.auxiliary if self.config.deep_supervision else [])]
         pairs, points = [], []
         for layer in layers:  # random numbers in the order in which the official code draws them
@@ -140,11 +142,13 @@ class Criterion:
             points.append(self._points(layer, pairs[-1], generator))
         embeddings = [layer.mask_embeddings for layer in layers]
         masks = matched_masks(embeddings, prediction.pixel_features, pairs)
+        truth = torch.cat([target.masks for target in targets])
         terms = {}
         for number, layer in enumerate(layers):
+            segments = _numbered_in_batch(pairs[number], targets)
             found = {
                 "loss_ce": self._classes(layer, targets, pairs[number], weight_sum),
-                **self._masks(masks[number], points[number], targets, pairs[number], num_masks),
+                **self._masks(masks[number], points[number], truth, segments, num_masks),
             }
             suffix = f"_{number - 1}" if number else ""
             terms |= {name + suffix: value for name, value in found.items()}
@@ -174,19 +178,15 @@ class Criterion:
         return uncertain(drawn, self.config.num_points, generator=generator)
 
     def _masks(
-        self,
-        drawn: Tensor,
-        points: Tensor,
-        targets: Sequence[Target],
-        pairs: Pairs,
-        num_masks: float,
+        self, drawn: Tensor, points: Tensor, truth: Tensor, segments: Tensor, num_masks: float
     ) -> dict[str, Tensor]:
-        """Masks of matched queries (M, h, w) and their segments, compared at points."""
-        truth = torch.cat([t.masks[segments] for t, (_, segments) in zip(targets, pairs)])
+        """Masks of matched queries (M, h, w) and their segments in the truth, compared at points."""
+        # the truth is large and stays where it is; the points are put into its order
+        at = points.new_zeros(len(truth), *points.shape[1:]).index_copy(0, segments, points)
         with scope():
-            check("matched masks", drawn, "M h w", M=len(truth), h=drawn.shape[1], w=drawn.shape[2])
+            check("matched masks", drawn, "M h w", M=len(points), h=drawn.shape[1], w=drawn.shape[2])
             check("loss points", points, "M P 2", P=points.shape[1])
-            masks = sample(truth[:, None].to(drawn.dtype), points)[:, 0]
+            masks = sample(truth[:, None], at)[segments, 0]
             logits = sample(drawn[:, None], points)[:, 0]
             check("masks at points", masks, "M P")
             check("logits at points", logits, "M P")
@@ -194,3 +194,12 @@ class Criterion:
             "loss_mask": self.config.mask_weight * mask_loss(logits, masks, num_masks),
             "loss_dice": self.config.dice_weight * dice_loss(logits, masks, num_masks),
         }
+
+
+def _numbered_in_batch(pairs: Pairs, targets: Sequence[Target]) -> Tensor:
+    """The matched segments, numbered through all pictures of the batch, (M,)."""
+    first, numbers = 0, []
+    for (_, segments), target in zip(pairs, targets):
+        numbers.append(first + segments)
+        first += len(target.labels)
+    return torch.cat(numbers).to(targets[0].labels.device)

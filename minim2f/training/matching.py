@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..model.config import Config
 from ..model.mask2former import Prediction
@@ -32,29 +33,30 @@ def pairwise_bce(mask_logits: Tensor, masks: Tensor) -> Tensor:
     """Binary cross entropy of every query with every segment, mean over the points.
 
     Args:
-        mask_logits: x, (N, P).
-        masks: t in [0, 1], (G, P).
+        mask_logits: x, (..., N, P).
+        masks: t in [0, 1], (..., G, P).
 
     Returns:
-        (N, G): mean over p of t softplus(-x) + (1 - t) softplus(x).
+        (..., N, G): mean over p of t softplus(-x) + (1 - t) softplus(x).
     """
     # softplus(-x) = softplus(x) - x, so one product carries both terms
-    inside = (masks @ mask_logits.T).T  # this way round it is fast for either order in memory
-    return (softplus(mask_logits).sum(1)[:, None] - inside) / mask_logits.shape[1]
+    inside = (masks @ mask_logits.mT).mT  # this way round it is fast for either order in memory
+    return (softplus(mask_logits).sum(-1, keepdim=True) - inside) / mask_logits.shape[-1]
 
 
 def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
     """One minus the smoothed dice overlap of every query with every segment.
 
     Args:
-        mask_logits: x, (N, P).
-        masks: t in [0, 1], (G, P).
+        mask_logits: x, (..., N, P).
+        masks: t in [0, 1], (..., G, P).
 
     Returns:
-        (N, G): 1 - (2 sum s t + 1) / (sum s + sum t + 1) with s = sigmoid(x); in [0, 1].
+        (..., N, G): 1 - (2 sum s t + 1) / (sum s + sum t + 1) with s = sigmoid(x); in [0, 1].
     """
     s = mask_logits.sigmoid()
-    return 1 - (2 * (masks @ s.T).T + 1) / (s.sum(1)[:, None] + masks.sum(1) + 1)
+    sums = s.sum(-1, keepdim=True) + masks.sum(-1)[..., None, :]
+    return 1 - (2 * (masks @ s.mT).mT + 1) / (sums + 1)
 
 
 def matching_cost(
@@ -64,10 +66,10 @@ def matching_cost(
     masks: Tensor,
     config: Config = Config(),
 ) -> Tensor:
-    """What it costs to let query n answer for segment g.
+    """What it costs to let query n answer for segment g, in one picture or in each of a batch.
 
     Args:
-        class_logits: (N, K+1).
+        class_logits: (N, K+1), or (B, N, K+1), and likewise below.
         mask_logits: (N, P), mask logits at P points.
         labels: (G,) int64 class indices.
         masks: (G, P), the true masks at the same points, in [0, 1].
@@ -80,22 +82,24 @@ def matching_cost(
         ValueError: a label outside of 0 ... K-1.
     """
     num_classes = class_logits.shape[-1] - 1
-    if len(labels) and not (0 <= labels.min() and labels.max() < num_classes):
+    if labels.numel() and not (0 <= labels.min() and labels.max() < num_classes):
         raise ValueError(
             f"class indices {labels.tolist()} must lie in 0 ... {num_classes - 1}: "
             f"the model has {num_classes} classes, and the last column is 'no object'"
         )
     dtype = torch.promote_types(mask_logits.dtype, torch.float32)
     class_logits, mask_logits, masks = (t.to(dtype) for t in (class_logits, mask_logits, masks))
+    batch = "B " if labels.ndim > 1 else ""
     with scope(), torch.autocast(mask_logits.device.type, enabled=False):
-        check("class logits to match", class_logits, "N K+1")
-        check("mask logits to match", mask_logits, "N P")
-        check("labels", labels, "G", G=len(labels))
-        check("masks to match", masks, "G P")
-        cost = config.class_weight * -class_logits.softmax(-1)[:, labels]
+        check("class logits to match", class_logits, batch + "N K+1")
+        check("mask logits to match", mask_logits, batch + "N P")
+        check("labels", labels, batch + "G", G=labels.shape[-1])
+        check("masks to match", masks, batch + "G P")
+        truth = labels[..., None, :].expand(*class_logits.shape[:-1], -1)
+        cost = config.class_weight * -class_logits.softmax(-1).gather(-1, truth)
         cost = cost + config.mask_weight * pairwise_bce(mask_logits, masks)
         cost = cost + config.dice_weight * pairwise_dice(mask_logits, masks)
-        return check("cost", cost, "N G")
+        return check("cost", cost, batch + "N G")
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,19 +147,19 @@ def match(
         B pairs (query indices, segment indices), see `assign`. A picture without segments gives an
         empty pair; of more segments than queries the cheapest N are matched.
     """
-    pairs = []
-    for b, target in enumerate(targets):
-        features = prediction.pixel_features[b : b + 1]
-        points = _points(features, config, generator)
-        logits = mask_logits_at(prediction.mask_embeddings[b], features, points)
-        masks = sample(target.masks[None].to(logits.dtype), points)[0]
-        cost = matching_cost(prediction.class_logits[b], logits, target.labels, masks, config)
-        pairs.append(assign(cost))
-    return pairs
+    features = prediction.pixel_features
+    points = _points(features, config, generator)
+    logits = mask_logits_at(prediction.mask_embeddings, features, points)
+    # all pictures at once: those with fewer segments get empty ones, which nobody reads
+    masks = [sample(t.masks[None].to(logits.dtype), p[None])[0] for t, p in zip(targets, points)]
+    masks = pad_sequence(masks, batch_first=True)
+    labels = pad_sequence([target.labels for target in targets], batch_first=True)
+    cost = matching_cost(prediction.class_logits, logits, labels, masks, config).cpu()
+    return [assign(own[:, : len(target.labels)]) for own, target in zip(cost, targets)]
 
 
 def _points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
-    """(1, P, 2): `config.num_points` uniform points, or every pixel of `maps` if that is None."""
+    """(B, P, 2): `config.num_points` uniform points, or every pixel of `maps` if that is None."""
     if config.num_points is None:
-        return pixel_centres(*maps.shape[-2:], maps)[None]
-    return uniform(1, config.num_points, maps.device, generator)
+        return pixel_centres(*maps.shape[-2:], maps).expand(len(maps), -1, -1)
+    return uniform(len(maps), config.num_points, maps.device, generator)
