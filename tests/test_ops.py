@@ -128,11 +128,11 @@ def test_wide_maps_are_read_alike_by_both_ways(kind):
 
 @pytest.mark.parametrize("count", [10, 500, 1500])  # 1,000 pixels, and 100,000 numbers
 def test_sampling_first_and_drawing_first_give_the_same_logits(count):
-    embeddings, features = torch.randn(100, 256), torch.randn(1, 256, 25, 40) / 16
-    at = torch.rand(1, count, 2)
-    drawn = torch.einsum("nc,bchw->bnhw", embeddings, features)
+    embeddings, features = torch.randn(2, 100, 256), torch.randn(2, 256, 25, 40) / 16
+    at = torch.rand(2, count, 2)
+    drawn = torch.einsum("bnc,bchw->bnhw", embeddings, features)
     found = mask_logits_at(embeddings, features, at)
-    torch.testing.assert_close(found, sample(drawn, at)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, sample(drawn, at), rtol=1e-4, atol=1e-5)
 
 
 def test_matched_masks_of_all_predictions_and_their_gradients():

@@ -66,10 +66,10 @@ def matching_cost(
     masks: Tensor,
     config: Config = Config(),
 ) -> Tensor:
-    """What it costs to let query n answer for segment g, in one picture or in each of a batch.
+    """What it costs to let query n answer for segment g, in one picture.
 
     Args:
-        class_logits: (N, K+1), or (B, N, K+1), and likewise below.
+        class_logits: (N, K+1).
         mask_logits: (N, P), mask logits at P points.
         labels: (G,) int64 class indices.
         masks: (G, P), the true masks at the same points, in [0, 1].
@@ -81,6 +81,14 @@ def matching_cost(
     Raises:
         ValueError: a label outside of 0 ... K-1.
     """
+    cost = _costs(class_logits, mask_logits, labels, masks, config)
+    return _checked(cost, class_logits, mask_logits, labels, masks)
+
+
+def _costs(
+    class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, config: Config
+) -> Tensor:
+    """`matching_cost` of a picture, or with (B, ...) everywhere of each picture of a batch."""
     num_classes = class_logits.shape[-1] - 1
     if labels.numel() and not (0 <= labels.min() and labels.max() < num_classes):
         raise ValueError(
@@ -89,17 +97,23 @@ def matching_cost(
         )
     dtype = torch.promote_types(mask_logits.dtype, torch.float32)
     class_logits, mask_logits, masks = (t.to(dtype) for t in (class_logits, mask_logits, masks))
-    batch = "B " if labels.ndim > 1 else ""
-    with scope(), torch.autocast(mask_logits.device.type, enabled=False):
-        check("class logits to match", class_logits, batch + "N K+1")
-        check("mask logits to match", mask_logits, batch + "N P")
-        check("labels", labels, batch + "G", G=labels.shape[-1])
-        check("masks to match", masks, batch + "G P")
-        truth = labels[..., None, :].expand(*class_logits.shape[:-1], -1)
-        cost = config.class_weight * -class_logits.softmax(-1).gather(-1, truth)
+    with torch.autocast(mask_logits.device.type, enabled=False):
+        true_classes = labels[..., None, :].expand(*class_logits.shape[:-1], -1)
+        cost = config.class_weight * -class_logits.softmax(-1).gather(-1, true_classes)
         cost = cost + config.mask_weight * pairwise_bce(mask_logits, masks)
-        cost = cost + config.dice_weight * pairwise_dice(mask_logits, masks)
-        return check("cost", cost, batch + "N G")
+        return cost + config.dice_weight * pairwise_dice(mask_logits, masks)
+
+
+def _checked(
+    cost: Tensor, class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor
+) -> Tensor:
+    """The cost of one picture, with the shapes of all that it is made of."""
+    with scope():
+        check("class logits to match", class_logits, "N K+1")
+        check("mask logits to match", mask_logits, "N P")
+        check("labels", labels, "G", G=len(labels))
+        check("masks to match", masks, "G P")
+        return check("cost", cost, "N G")
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,15 +161,19 @@ def match(
         B pairs (query indices, segment indices), see `assign`. A picture without segments gives an
         empty pair; of more segments than queries the cheapest N are matched.
     """
-    features = prediction.pixel_features
+    features, classes = prediction.pixel_features, prediction.class_logits
     points = _points(features, config, generator)
     logits = mask_logits_at(prediction.mask_embeddings, features, points)
-    # all pictures at once: those with fewer segments get empty ones, which nobody reads
     masks = [sample(t.masks[None].to(logits.dtype), p[None])[0] for t, p in zip(targets, points)]
-    masks = pad_sequence(masks, batch_first=True)
-    labels = pad_sequence([target.labels for target in targets], batch_first=True)
-    cost = matching_cost(prediction.class_logits, logits, labels, masks, config).cpu()
-    return [assign(own[:, : len(target.labels)]) for own, target in zip(cost, targets)]
+    labels = [target.labels for target in targets]
+    # all pictures at once, those with fewer segments filled up with empty ones
+    filled = (pad_sequence(rows, batch_first=True) for rows in (labels, masks))
+    costs = _costs(classes, logits, *filled, config).cpu()
+    pairs = []
+    for b, cost in enumerate(costs):
+        made_of = (classes[b], logits[b], labels[b], masks[b])
+        pairs.append(assign(_checked(cost[:, : len(labels[b])], *made_of)))
+    return pairs
 
 
 def _points(maps: Tensor, config: Config, generator: torch.Generator | None) -> Tensor:
