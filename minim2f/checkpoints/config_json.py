@@ -61,22 +61,21 @@ def config_of(state: dict[str, Tensor]) -> Config:
 
 
 def _backbone(state: dict[str, Tensor]) -> str:
-    """The backbone with as many blocks in each stage, and for Swin as many channels."""
+    """The backbone with as many channels at its start, and as many blocks in each stage."""
     blocks = set()
     for name in state:
         if match := re.match(r"backbone\.(?:res|stages\.)(\d+)\.(\d+)\.", name):
             blocks.add((int(match[1]), int(match[2])))
     counts = Counter(stage for stage, _ in blocks)
     depths = tuple(counts[stage] for stage in sorted(counts))
-    patches = state.get("backbone.patches.0.weight")
-    if patches is None:
-        fits = [name for name, (_, known) in RESNETS.items() if tuple(known) == depths]
-    else:
-        width = patches.shape[0] if patches.dim() else 0
-        fits = [name for name, sizes in SWINS.items() if sizes[:2] == (width, depths)]
+    stem = state.get("backbone.stem.0.weight", state.get("backbone.patches.0.weight"))
+    width = stem.shape[0] if stem is not None and stem.dim() else 0
+    known = {name: (width, tuple(depths)) for name, (_, depths, width) in RESNETS.items()}
+    known |= {name: sizes[:2] for name, sizes in SWINS.items()}
+    fits = [name for name, sizes in known.items() if sizes == (width, depths)]
     if not fits:
         raise ValueError(
-            f"the stages of its backbone have {depths} blocks; that is none of "
+            f"its backbone has {width} channels and stages of {depths} blocks; that is none of "
             f"{', '.join([*RESNETS, *SWINS])}"
         )
     return fits[0]
@@ -200,12 +199,13 @@ def config_to_json(config: Config) -> dict:
 def _backbone_to_json(config: Config) -> dict:
     stages = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     if config.backbone in RESNETS:
-        block, depths = RESNETS[config.backbone]
+        block, depths, width = RESNETS[config.backbone]
         return stages | {
             "model_type": "resnet",
             "layer_type": "basic" if block is BasicBlock else "bottleneck",
             "depths": depths,
-            "hidden_sizes": [64 * block.expansion * 2**i for i in range(4)],
+            "embedding_size": width,
+            "hidden_sizes": [width * block.expansion * 2**i for i in range(4)],
             **FIXED_BACKBONE["resnet"],
         }
     width, depths, heads, window = SWINS[config.backbone]

@@ -1,4 +1,4 @@
-"""Image to res2 ... res5: torchvision's ResNet, read out after each of its four stages."""
+"""Image to res2 ... res5: a ResNet, read out after each of its four stages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..ops.norm import FrozenNorm
 from ..shapes import check, scoped
 
-# the kind of block, and how many in each stage
+# the kind of block, how many in each stage, and the channels of the stem
 RESNETS = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
-    "resnet50": (Bottleneck, [3, 4, 6, 3]),
-    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet10": (BasicBlock, [1, 1, 1, 1], 64),
+    "resnet10_half": (BasicBlock, [1, 1, 1, 1], 32),
+    "resnet50": (Bottleneck, [3, 4, 6, 3], 64),
+    "resnet101": (Bottleneck, [3, 4, 23, 3], 64),
 }
 
 
 class ResNet(nn.Module):
-    """A ResNet that returns the maps of its four stages instead of a class.
+    """A ResNet of torchvision's blocks that returns the maps of its four stages, not a class.
 
     Args:
-        name: "resnet10" (one basic block a stage), "resnet50" or "resnet101".
+        name: "resnet10" (one basic block a stage), "resnet10_half" (with half of the channels),
+            "resnet50" or "resnet101".
         frozen_norm: batch norm with fixed statistics and factors (detectron2's FrozenBN), as in all
             published COCO models. Training from random weights needs False.
         weights: "imagenet" or None, see `imagenet_weights`.
@@ -33,12 +35,21 @@ class ResNet(nn.Module):
         if name not in RESNETS:
             raise ValueError(f"no backbone is called {name!r}; there are {', '.join(RESNETS)}")
         norm = FrozenNorm if frozen_norm else nn.BatchNorm2d
-        net = torchvision.models.ResNet(*RESNETS[name], norm_layer=norm)
+        block, depths, width = RESNETS[name]
+        conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.stem = nn.Sequential(conv, norm(width), nn.ReLU(inplace=True), pool)
+        self.channels, inputs = [], width
+        for level, depth in enumerate(depths, start=2):
+            stage = _stage(block, depth, inputs, width, stride=1 if level == 2 else 2, norm=norm)
+            setattr(self, f"res{level}", stage)
+            inputs, width = width * block.expansion, width * 2
+            self.channels.append(inputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if state := imagenet_weights(name, weights):
-            net.load_state_dict(state)
-        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-        self.res2, self.res3, self.res4, self.res5 = net.layer1, net.layer2, net.layer3, net.layer4
-        self.channels = [width * net.inplanes // 512 for width in (64, 128, 256, 512)]
+            self.load_state_dict(_as_named_here(state))
         self.frozen_norm = frozen_norm
 
     @scoped
@@ -53,6 +64,25 @@ class ResNet(nn.Module):
             x = getattr(self, f"res{level}")(x)
             features[f"res{level}"] = check(f"res{level}", x, f"B C{level} H/{stride} W/{stride}")
         return features
+
+
+def _stage(
+    block: type[nn.Module], depth: int, inputs: int, width: int, stride: int, norm: type[nn.Module]
+) -> nn.Sequential:
+    """So many blocks; the first one changes size and channels, and so must what passes it by."""
+    outputs, shortcut = width * block.expansion, None
+    if stride != 1 or inputs != outputs:
+        conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        shortcut = nn.Sequential(conv, norm(outputs))
+    first = block(inputs, width, stride, shortcut, norm_layer=norm)
+    return nn.Sequential(first, *(block(outputs, width, norm_layer=norm) for _ in range(depth - 1)))
+
+
+def _as_named_here(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's names of a ResNet's weights as ours; the classifier is left out."""
+    ours = {"conv1": "stem.0", "bn1": "stem.1"} | {f"layer{n}": f"res{n + 1}" for n in range(1, 5)}
+    split = ((name.partition("."), value) for name, value in state.items())
+    return {f"{ours[top]}.{rest}": value for (top, _, rest), value in split if top in ours}
 
 
 def imagenet_weights(name: str, weights: str | None) -> dict[str, Tensor] | None:

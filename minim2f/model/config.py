@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Config:
     """The sizes of a model, then the switches of the paper's ablations (Tables 4 and 5)."""
 
-    backbone: str = "resnet50"  # or resnet10, resnet101, swin_t, swin_s, swin_b, swin_l
+    backbone: str = "resnet50"  # or resnet101, resnet10(_half), swin_t, swin_s, swin_b, swin_l
     frozen_norm: bool = True  # ResNet: batch norm with fixed statistics, as in published models
     drop_path: float = 0.3  # Swin: probability of skipping a block in training
     pixel_decoder: str = "msdeform"  # as in published models; "fpn" is simpler and cheaper
