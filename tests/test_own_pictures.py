@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ from minim2f.commands.predict import drawings_of
 from minim2f.data import open_dataset
 from minim2f.data.coco_panoptic import rgb_to_id, write_coco
 from minim2f.data.sample import SampleList
-from minim2f.results import FILES
+from minim2f.inference import as_result
+from minim2f.prediction import predict_masks
+from minim2f.results import FILES, label_map
 from minim2f.training import loop, progress
 from minim2f.training.class_names import in_classes_of
 from minim2f.training.evaluation import evaluate
@@ -578,6 +581,67 @@ def test_of_several_pictures_a_broken_one_costs_only_itself(tmp_path, run, capsy
     refused = told(capsys, *arguments, code=1)
     assert "1 of 3" in refused and "b.png" in refused
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_batches_change_no_prediction_and_a_broken_picture_costs_only_itself(
+    tmp_path, maps, run, capsys
+):
+    mixed = Path(shutil.copytree(maps / "images", tmp_path / "mixed"))
+    (mixed / "12.png").write_bytes(b"no picture")
+    Image.new("RGB", (40, 70), "blue").save(mixed / "13.png")
+    found = []
+    for size in (1, 4):
+        out = tmp_path / f"out{size}"
+        arguments = ("--model", run, "--save", "both", "-o", out, "--batch-size", size)
+        refused = told(capsys, "predict", mixed, *arguments, code=1)
+        assert "1 of 20" in refused and "12.png" in refused
+        assert len(list(out.glob("*.png"))) == 19
+        found.append(json.loads((out / FILES["panoptic"]).read_text("utf-8")))
+        for annotation in found[-1]["annotations"]:
+            for segment in annotation["segments_info"]:
+                segment["score"] = round(segment["score"], 4)
+    assert found[0] == found[1] and len(found[0]["images"]) == 19
+    assert any(annotation["segments_info"] for annotation in found[0]["annotations"])
+
+
+def test_eval_scores_in_batches_as_picture_by_picture(tmp_path, maps, run, capsys):
+    files = [tmp_path / "1.json", tmp_path / "4.json"]
+    for file in files:
+        told(capsys, "eval", run, "--json", file, "--batch-size", file.stem)
+    one, four = (json.loads(file.read_text("utf-8")) for file in files)
+    assert one == four and one["scores"]["miou"] > 0
+
+
+@pytest.mark.parametrize("command", ["predict", "eval"])
+@pytest.mark.parametrize("size", ["0", "-1", "two"])
+def test_a_batch_without_a_picture_is_refused(command, size, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "tiny", f"--batch-size={size}"])
+    assert "give 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_picture_lies_as_its_labels_would_mean_it(tmp_path, value, run):
+    """Predicted alone, and as part of a data set with upright labels: the same pixels."""
+    size = (56, 40) if value >= 5 else (40, 56)
+    folder = label_maps(tmp_path / "maps", count=1, size=size)
+    labels, path = folder / "labels" / "0.png", folder / "images" / "0.png"
+    stored = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.fromarray(stored).save(path, exif=exif)
+    model = minim2f.load(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # for 2, 3 and 4 no size can decide
+        sample = open_dataset(folder)[0]
+    assert sample.image.shape[1:] == Image.open(labels).size[::-1] == size
+    expected = as_result(*predict_masks(model, sample.image), model.config, "semantic")
+    alone = minim2f.segment(model, path, "semantic")
+    assert np.array_equal(alone.ids, expected.ids) and alone.segments == expected.segments
+    options = ["--task", "semantic", "--save", "json", "-o", str(tmp_path / "out")]
+    assert main(["predict", str(path), "--model", str(run), *options]) == 0
+    drawn = np.array(Image.open(tmp_path / "out" / "labels" / "0.png"))
+    assert np.array_equal(drawn, label_map(expected, model.config.classes))
 
 
 def test_every_picture_has_a_drawing_of_its_own(tmp_path):

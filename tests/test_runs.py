@@ -309,6 +309,24 @@ def test_a_run_goes_on_longer_and_in_another_precision(tmp_path, kinds):
         train(small_model(), squares(), then, False, folder=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("batch_size", [2, 3, 10])
+def test_evaluation_in_batches_gives_the_same_scores(batch_size):
+    mixed = [*squares(3), *squares(2, 96), *squares(4, 80)]
+    mixed = SampleList(mixed + [wide(sample) for sample in squares(2)], CATEGORIES)
+    expected = evaluate(small_model(), mixed)
+    seen, model = [], small_model()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert evaluate(model, mixed, batch_size=batch_size) == expected
+    assert max(seen) == min(batch_size, 9) and sum(seen) == len(mixed) and seen[-1] == 2
+
+
+def wide(sample: Sample) -> Sample:
+    image, ids = (torch.cat([part, part * 0], -1) for part in (sample.image, sample.ids))
+    return Sample.from_panoptic(
+        image, ids, sample.segments, CATEGORIES, sample.image_id, sample.file_name
+    )
+
+
 def test_a_fault_of_one_process_ends_the_evaluation_of_all(monkeypatch):
     monkeypatch.setattr(distributed, "count", lambda: 2)
     monkeypatch.setattr(distributed, "gather", lambda mine: [mine, "ValueError: b.png is broken"])

@@ -13,6 +13,7 @@ from ..training import distributed
 from ..training.class_names import in_classes_of
 from ..training.evaluation import evaluate, per_class, per_class_table, table
 from .pictures import TASKS, absolute, add_form_arguments, pictures_to_score
+from .predict import add_batch_argument
 from .train import source_of
 
 
@@ -32,6 +33,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--per-class", action="store_true", help="print a line for each class")
     add("--json", type=Path, metavar="FILE", help="write all numbers")
     add("--device", default="cpu", help="cpu, cuda or mps")
+    add_batch_argument(sub)
     add_form_arguments(sub)
 
 
@@ -48,7 +50,8 @@ def run_eval(args: argparse.Namespace) -> None:
         first = distributed.rank() == 0
         if told and first:
             print(told)
-        scores = evaluate(model.to(device), dataset, progress=True, top_k=args.top_k)
+        options = {"top_k": args.top_k, "batch_size": args.batch_size}
+        scores = evaluate(model.to(device), dataset, progress=True, **options)
     if not first:
         return
     print(table(scores, measured.words))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import tee
 
 import torch
 from tqdm import tqdm
@@ -13,12 +14,16 @@ from ..inference import as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
-from ..prediction import predict_masks
+from ..prediction import Logits, predict_many, predict_masks
 from . import distributed
 
 
 def evaluate(
-    model: Mask2Former, dataset: Dataset, progress: bool = False, top_k: int = 100
+    model: Mask2Former,
+    dataset: Dataset,
+    progress: bool = False,
+    top_k: int = 100,
+    batch_size: int = 1,
 ) -> dict:
     """Segments every picture of a data set and scores the results; processes share the work.
 
@@ -28,6 +33,7 @@ def evaluate(
             mIoU for "semantic".
         progress: show a bar.
         top_k: for AP, so many (query, class) pairs of a picture are considered.
+        batch_size: so many pictures at most go through the network together, see `predict_many`.
 
     Returns:
         What `PanopticQuality.compute` returns; "miou" and "iou" (of each class) from `MeanIoU`;
@@ -43,7 +49,9 @@ def evaluate(
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
     fault = ""
     try:
-        _score_own_share(model, config, dataset, metrics, wins, progress, top_k)
+        for sample, logits in _own_share(model, dataset, progress, batch_size):
+            _score(sample, logits, config, metrics, top_k)
+            wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
     except Exception as error:
         fault = f"{type(error).__name__}: {error}"
         if distributed.count() == 1:
@@ -72,29 +80,27 @@ def as_numbered_in(dataset: Dataset, config: Config) -> Config:
     return dataclasses.replace(config, categories=merged)
 
 
-def _score_own_share(
-    model: Mask2Former,
-    config: Config,
-    dataset: Dataset,
-    metrics: dict,
-    wins: torch.Tensor,
-    progress: bool,
-    top_k: int,
-) -> None:
-    """Updates metrics and wins with this process's share of the pictures."""
+def _own_share(
+    model: Mask2Former, dataset: Dataset, progress: bool, batch_size: int
+) -> Iterable[tuple[Sample, Logits]]:
+    """This process's share of the pictures, each with its prediction."""
     cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
     mine = range(*cuts[distributed.rank() :][:2])
-    for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
-        sample = dataset[index]
-        logits = predict_masks(model, sample.image)
-        for task, metric in metrics.items():
-            result = as_result(*logits, config, task, top_k=top_k)
-            if task == "instance":
-                truth = (sample.segment_masks(), sample.segments)
-                metric.update(result.masks, result.segments, *truth)
-            else:
-                metric.update(result.ids, result.segments, sample.ids, sample.segments)
-        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+    samples, again = tee(dataset[index] for index in mine)
+    predictions = predict_many(model, (sample.image for sample in again), batch_size)
+    hidden = not progress or distributed.rank() > 0
+    return tqdm(zip(samples, predictions), "evaluating", len(mine), disable=hidden)
+
+
+def _score(sample: Sample, logits: Logits, config: Config, metrics: dict, top_k: int) -> None:
+    """Updates the metrics with one picture."""
+    for task, metric in metrics.items():
+        result = as_result(*logits, config, task, top_k=top_k)
+        if task == "instance":
+            truth = (sample.segment_masks(), sample.segments)
+            metric.update(result.masks, result.segments, *truth)
+        else:
+            metric.update(result.ids, result.segments, sample.ids, sample.segments)
 
 
 def _metrics(dataset: Dataset) -> dict:
