@@ -28,7 +28,7 @@ from minim2f.inference import as_result
 from minim2f.prediction import predict_masks
 from minim2f.results import FILES, label_map
 from minim2f.training import loop, progress
-from minim2f.training.class_names import in_classes_of
+from minim2f.training.class_names import aligned
 from minim2f.training.evaluation import evaluate
 from minim2f.training.recipe import TINY
 from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL
@@ -299,43 +299,81 @@ def named(*names: str, first: int = 1) -> list[dict]:
 
 
 def test_classes_are_the_same_by_name_whatever_their_numbers_and_order():
+    """The shipped model, its classes turned round and numbered anew, has the same scores."""
     scenes = open_dataset("scenes", "val", length=3)
-    config = minim2f.preset("tiny", num_classes=13, categories=scenes.categories)
-    assert in_classes_of(config, scenes) == (scenes, "")
+    model, again = minim2f.load("tiny"), minim2f.load("tiny")
+    assert aligned(model.config, scenes) == (model.config, scenes.categories, "")
     turned = [c | {"id": 500 + k} for k, c in enumerate(reversed(scenes.categories))]
-    config = dataclasses.replace(config, categories=tuple(turned))
-    view, words = in_classes_of(config, scenes)
-    assert words == "" and view.categories == turned
-    names = {c["id"]: c["name"] for c in scenes.categories}
-    new = {c["id"]: c["name"] for c in turned}
-    for sample, seen in zip(scenes, view):
-        assert [names[s["category_id"]] for s in sample.segments] == [
-            new[s["category_id"]] for s in seen.segments
-        ]
-        assert [scenes.categories[k]["name"] for k in sample.labels] == [
-            turned[k]["name"] for k in seen.labels
-        ]
-    torch.manual_seed(0)
-    assert evaluate(minim2f.Mask2Former(config), view)["All"]["pq"] >= 0
+    again.config = dataclasses.replace(again.config, categories=tuple(turned))
+    config, categories, words = aligned(again.config, scenes)
+    assert words == "" and categories == scenes.categories
+    assert list(config.classes) == scenes.categories[::-1]
+    head = again.decoder.class_head
+    for weights in (head.weight.data, head.bias.data):
+        weights[:-1] = weights[:-1].flip(0)
+    expected, scores = evaluate(model, scenes), evaluate(again, scenes)
+    assert [(q, 12 - k, n) for q, k, n in scores.pop("wins")] == sorted(
+        expected.pop("wins"), key=lambda win: (win[0], -win[1])
+    )
+    assert scores == expected and scores["All"]["pq"] > 0.5
+
+
+def test_what_is_a_thing_is_the_truth_s_choice():
+    scenes = open_dataset("scenes", "val", length=2)
+    model = minim2f.load("tiny")
+    other = tuple(c | {"isthing": 1 - c["isthing"]} for c in scenes.categories)
+    expected = evaluate(model, scenes)
+    model.config = dataclasses.replace(model.config, categories=other)
+    assert aligned(model.config, scenes).categories == scenes.categories
+    assert evaluate(model, scenes) == expected
 
 
 def test_classes_that_only_one_side_has_are_told_and_count():
-    scenes = open_dataset("scenes", "val", length=2)
-    ours = [c for c in scenes.categories if c["name"] != "car"] + named("zebra", first=900)
-    config = minim2f.preset("tiny", num_classes=13, categories=ours)
-    view, words = in_classes_of(config, scenes)
+    """The shipped model calls cars zebras: cars are missed, zebras wrong, all else is as it was."""
+    scenes, model = open_dataset("scenes", "val", length=12), minim2f.load("tiny")
+    expected, car = evaluate(model, scenes), {c["name"]: c["id"] for c in scenes.categories}["car"]
+    assert expected["per_class"][car]["pq"] > 0.5
+    zebra = named("zebra", first=car)[0]  # a number that the data need
+    ours = [zebra if c["id"] == car else c for c in scenes.categories]
+    model.config = dataclasses.replace(model.config, categories=tuple(ours))
+    config, categories, words = aligned(model.config, scenes)
     assert "does not know car" in words and "have no zebra" in words
-    assert [c["name"] for c in view.categories][-2:] == ["zebra", "car"]
-    assert len({c["id"] for c in view.categories}) == 14
-    assert "All" in evaluate(minim2f.Mask2Former(config), view)
+    assert categories[:-1] == scenes.categories and categories[-1]["name"] == "zebra"
+    assert categories[-1] in config.classes and len({c["id"] for c in categories}) == 14
+    scores = evaluate(model, scenes)
+    assert scores["All"]["n"] == expected["All"]["n"] + 1
+    assert (
+        scores["per_class"].pop(car)["pq"]
+        == scores["per_class"].pop(categories[-1]["id"])["pq"]
+        == 0
+    )
+    del expected["per_class"][car]
+    assert scores["per_class"] == expected["per_class"]
+
+
+def test_a_class_of_the_model_alone_keeps_its_number_where_it_is_free():
+    scenes = open_dataset("scenes", "val", length=2)
+    ours = scenes.categories[1:] + named("zebra", first=900)
+    config = minim2f.preset("tiny", num_classes=13, categories=ours)
+    assert aligned(config, scenes).categories[-1] == named("zebra", first=900)[0]
+
+
+def test_classes_that_share_a_name_stay_apart():
+    two = SampleList([], named("car", "Car", "bus"), "panoptic")
+    one = minim2f.preset("tiny", num_classes=2, categories=named("bus", "car", first=7))
+    config, categories, words = aligned(one, two)
+    assert [c["id"] for c in config.classes] == [3, 1] and categories == two.categories
+    assert words == "the model does not know Car, which count as missed"
+    both = minim2f.preset("tiny", num_classes=3, categories=named("car", "Car", "bus", first=7))
+    assert [c["id"] for c in aligned(both, two).config.classes] == [1, 2, 3]
 
 
 def test_a_model_without_names_is_taken_by_order_or_refused():
     scenes = open_dataset("scenes", "val", length=2)
-    view, words = in_classes_of(minim2f.preset("tiny"), scenes)
-    assert "order" in words and [c["id"] for c in view.categories] == list(range(13))
+    config, categories, words = aligned(minim2f.preset("tiny"), scenes)
+    assert "order" in words and list(config.classes) == categories == scenes.categories
     with pytest.raises(ValueError, match="133 classes without names"):
-        in_classes_of(minim2f.preset("r50"), scenes)
+        aligned(minim2f.preset("r50"), scenes)
 
 
 @pytest.mark.parametrize(

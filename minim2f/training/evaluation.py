@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from itertools import tee
 
@@ -16,6 +15,7 @@ from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from ..prediction import Logits, predict_many, predict_masks
 from . import distributed
+from .class_names import aligned
 
 
 def evaluate(
@@ -28,7 +28,7 @@ def evaluate(
     """Segments every picture of a data set and scores the results; processes share the work.
 
     Args:
-        model: its classes are the data set's categories.
+        model: its classes are the data set's categories, or some of them; see `aligned`.
         dataset: its task says what is measured: PQ, AP and mIoU for "panoptic", AP for "instance",
             mIoU for "semantic".
         progress: show a bar.
@@ -42,10 +42,11 @@ def evaluate(
         object" is left out.
 
     Raises:
-        OSError, ValueError: a picture cannot be read, or its truth has other classes.
+        OSError, ValueError: a picture cannot be read, or has none of the model's classes.
         RuntimeError: another process had to stop.
     """
-    metrics, config = _metrics(dataset), as_numbered_in(dataset, model.config)
+    config, categories, _ = aligned(model.config, dataset)
+    metrics = _metrics(getattr(dataset, "task", "panoptic"), categories)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
     fault = ""
     try:
@@ -65,19 +66,6 @@ def evaluate(
     wins = sum(distributed.gather(wins))[:, :-1]
     times = [(q, k, wins[q, k].item()) for q, k in wins.nonzero().tolist()]
     return _scores(metrics) | {"wins": times}
-
-
-def as_numbered_in(dataset: Dataset, config: Config) -> Config:
-    """The Config whose results have the data set's category ids, if its classes are the data's.
-
-    They are if they have the same names in the same order, or no names and the same number.
-    """
-    names = [category.get("name") for category in dataset.categories]
-    same = not config.categories or [c["name"] for c in config.categories] == names
-    if not same or len(names) != config.num_classes:
-        return config
-    merged = tuple(mine | theirs for mine, theirs in zip(config.classes, dataset.categories))
-    return dataclasses.replace(config, categories=merged)
 
 
 def _own_share(
@@ -103,8 +91,7 @@ def _score(sample: Sample, logits: Logits, config: Config, metrics: dict, top_k:
             metric.update(result.ids, result.segments, sample.ids, sample.segments)
 
 
-def _metrics(dataset: Dataset) -> dict:
-    task, categories = getattr(dataset, "task", "panoptic"), dataset.categories
+def _metrics(task: str, categories: list[dict]) -> dict:
     metrics: dict = {}
     if task == "panoptic":
         metrics["panoptic"] = PanopticQuality(categories)
@@ -194,7 +181,7 @@ def comparison(model: Mask2Former, sample: Sample, config: Config | None = None)
 
     Args:
         model, sample: the model's classes are those of the sample's data set.
-        config: to number the results as in the data set, see `as_numbered_in`; or the model's.
+        config: to number the results as in the data set, see `aligned`; or the model's.
     """
     config = config or model.config
     logits = predict_masks(model, sample.image)
