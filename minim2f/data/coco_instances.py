@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor
 
 from .coco_fields import CATEGORY, FLAG, SEGMENT, SHAPE, WHOLE, rows_of_known_category
-from .coco_json import find_images, read_tables, size_faults
+from .coco_json import find_images, read_picture, read_tables
 from .coco_masks import compress, decode, measure, refusal
-from .faults import raise_faults, read_or_collect
-from .images import read_labelled_image
+from .faults import raise_faults
 from .sample import Sample
 
 INSTANCE = {
@@ -91,10 +89,8 @@ class CocoInstances:
         """
         row, faults = self._images[index], []
         size = row.get("height"), row.get("width")
-        read = partial(read_labelled_image, labels_size=size)
-        image = read_or_collect(read, self.image_path(index), faults)
+        image = read_picture(self.image_path(index), row, size, faults)
         if image is not None:
-            faults += size_faults(row, image)
             size = tuple(image.shape[1:])
         unsound = [] if self.lenient else faults
         annotations = self._sound_annotations(row, size, unsound)
