@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from .model.config import Config
 from .model.mask2former import Mask2Former
 from .ops.enlarge import Enlarged
+
+T = TypeVar("T")
 
 # Of one picture: class logits (N, K+1) and mask logits (N, H, W).
 Logits = tuple[Tensor, Enlarged]
@@ -49,34 +51,41 @@ def predict_masks(model: Mask2Former, image: Tensor) -> Logits:
 
     Large pictures fit into memory so; `instances`, `panoptic` and `as_result` take either.
     """
-    return next(predict_many(model, [image]))
+    [(_, logits)] = predict_many(model, [image])
+    return logits
 
 
 def predict_many(
-    model: Mask2Former, images: Iterable[Tensor], batch_size: int = 1
-) -> Iterator[Logits]:
-    """What `predict_masks` returns for each picture, in their order.
+    model: Mask2Former,
+    items: Iterable[T],
+    batch_size: int = 1,
+    image_of: Callable[[T], Tensor] = lambda image: image,
+) -> Iterator[tuple[T, Logits]]:
+    """Each picture with what `predict_masks` returns for it, in their order.
 
     Pictures that follow each other and are of one size once they are resized and padded go through
     the network together. No picture is padded further than alone, so a batch changes its logits by
-    rounding only. Of `images` no more is read than the batch needs: a generator may read files.
+    rounding only.
 
     Args:
         model: any model.
-        images: (3, H, W) uint8, RGB, each of any size.
+        items: pictures, (3, H, W) uint8, RGB, each of any size, or whatever has one. No more of
+            them are held than a batch and the next one, so that a generator may read files.
         batch_size: so many pictures at most go through the network together.
+        image_of: the picture of an item.
 
     Yields:
-        Class logits (N, K+1) and mask logits (N, H, W), enlarged when they are read.
+        The item; class logits (N, K+1) and mask logits (N, H, W), enlarged when they are read.
 
     Raises:
         ValueError: `batch_size` is not positive.
     """
     if batch_size < 1:
         raise ValueError(f"a batch of {batch_size} pictures; it needs 1 or more")
-    for _, alike in groupby(images, partial(_padded_size, config=model.config)):
+    for _, alike in groupby(items, lambda item: _padded_size(image_of(item), model.config)):
         while batch := list(islice(alike, batch_size)):
-            yield from _predict_batch(model, batch)
+            yield from zip(batch, _predict_batch(model, [image_of(item) for item in batch]))
+            batch.clear()  # before the next ones are read
 
 
 def _padded_size(image: Tensor, config: Config) -> tuple[int, int]:

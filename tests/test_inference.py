@@ -318,7 +318,8 @@ def test_neighbours_of_one_padded_size_go_through_together_and_nothing_changes(b
     model.register_forward_pre_hook(lambda _, inputs: together.append(len(inputs[0])))
     found = list(predict_many(model, images, batch_size))
     assert together == TOGETHER[batch_size]
-    for image, (class_logits, masks) in zip(images, found, strict=True):
+    assert [id(image) for image, _ in found] == [id(image) for image in images]
+    for image, (class_logits, masks) in found:
         alone = predict_masks(model, image)
         torch.testing.assert_close(class_logits, alone[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(masks.whole(), alone[1].whole(), rtol=1e-4, atol=1e-3)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,29 @@ def test_evaluation_in_batches_gives_the_same_scores(batch_size):
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     assert evaluate(model, mixed, batch_size=batch_size) == expected
     assert max(seen) == min(batch_size, 9) and sum(seen) == len(mixed) and seen[-1] == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_evaluation_holds_a_batch_of_pictures_and_no_more(batch_size):
+    class Fresh:
+        task, categories, alive, most = "panoptic", CATEGORIES, 0, 0
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = squares(1)[0]
+            weakref.finalize(sample, self.gone)
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            return sample
+
+        def gone(self) -> None:
+            self.alive -= 1
+
+    pictures = Fresh()
+    evaluate(small_model(), pictures, batch_size=batch_size)
+    assert batch_size <= pictures.most <= batch_size + 2
 
 
 def wide(sample: Sample) -> Sample:

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import tee
+from operator import itemgetter
 from pathlib import Path
 
 from torch import Tensor
@@ -106,9 +106,9 @@ def _predict_all(
     """Segments every picture; returns what was wrong with those that could not be read."""
     alone, faults = len(pictures) == 1, []
     threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
-    found, again = tee(_readable(zip(pictures, outs), None if alone else faults))
-    predictions = predict_many(model, (image for _, _, image in again), args.batch_size)
-    bar = tqdm(zip(found, predictions), "predicting", len(pictures), disable=alone)
+    found = _readable(zip(pictures, outs), None if alone else faults)
+    predicted = predict_many(model, found, args.batch_size, itemgetter(2))
+    bar = tqdm(predicted, "predicting", len(pictures), disable=alone)
     for (picture, out, image), logits in bar:
         result = as_result(*logits, model.config, args.task, threshold, args.top_k)
         if data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import tee
+from operator import attrgetter
 
 import torch
 from tqdm import tqdm
@@ -74,10 +74,10 @@ def _own_share(
     """This process's share of the pictures, each with its prediction."""
     cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
     mine = range(*cuts[distributed.rank() :][:2])
-    samples, again = tee(dataset[index] for index in mine)
-    predictions = predict_many(model, (sample.image for sample in again), batch_size)
+    samples = (dataset[index] for index in mine)
+    predicted = predict_many(model, samples, batch_size, attrgetter("image"))
     hidden = not progress or distributed.rank() > 0
-    return tqdm(zip(samples, predictions), "evaluating", len(mine), disable=hidden)
+    return tqdm(predicted, "evaluating", len(mine), disable=hidden)
 
 
 def _score(sample: Sample, logits: Logits, config: Config, metrics: dict, top_k: int) -> None:
