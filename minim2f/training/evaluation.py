@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
-from ..inference import as_result
+from ..inference import Result, as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
@@ -85,16 +85,32 @@ def _score_own_share(
     cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
     mine = range(*cuts[distributed.rank() :][:2])
     for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
-        sample = dataset[index]
-        logits = predict_masks(model, sample.image)
-        for task, metric in metrics.items():
-            result = as_result(*logits, config, task, top_k=top_k)
-            if task == "instance":
-                truth = (sample.segment_masks(), sample.segments)
-                metric.update(result.masks, result.segments, *truth)
-            else:
-                metric.update(result.ids, result.segments, sample.ids, sample.segments)
-        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+        _score_picture(model, config, dataset[index], metrics, wins, top_k)
+
+
+def _score_picture(
+    model: Mask2Former,
+    config: Config,
+    sample: Sample,
+    metrics: dict,
+    wins: torch.Tensor,
+    top_k: int,
+) -> None:
+    """Nothing of a picture, nor of one task's result, is kept when the next one is made."""
+    logits = predict_masks(model, sample.image)
+    for task, metric in metrics.items():
+        _update(metric, task, as_result(*logits, config, task, top_k=top_k), sample)
+    wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+
+
+def _update(
+    metric: PanopticQuality | MeanIoU | AveragePrecision, task: str, result: Result, sample: Sample
+) -> None:
+    if task == "instance":
+        truth = (sample.segment_masks(), sample.segments)
+        metric.update(result.masks, result.segments, *truth)
+    else:
+        metric.update(result.ids, result.segments, sample.ids, sample.segments)
 
 
 def _metrics(dataset: Dataset) -> dict:
