@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_forms import FORMS, maps_in, save_image, write_instances, write_panoptic
+from made_forms import FORMS, HEIGHT, WIDTH, save_map, write_json
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -147,3 +147,104 @@ def prediction_is_data(run, data, out, task, capsys) -> None:
         assert set(np.unique(numbers).tolist()) <= categories.keys() | {document["void"]}
     else:
         assert {s["category_id"] for s in entry["segments_info"]} <= categories.keys()
+
+
+# ---- with faults -------------------------------------------------------------------------------
+
+
+def spoil_instances(data: Path) -> list[str]:
+    """Of four pictures one is missing, and one annotation is a line."""
+    path = data / "annotations.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["annotations"][0]["segmentation"] = [[1, 1, 4, 4]]
+    document["images"].append({"id": 77, "file_name": "JPEGImages/none.jpg"})
+    write_json(path, document)
+    return ["a polygon of 2 points", "none.jpg"]
+
+
+def spoil_panoptic(data: Path) -> list[str]:
+    """One picture has no PNG, and a row no file name."""
+    path = data / "panoptic.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["images"].append({"id": 77})
+    write_json(path, document)
+    (data / "panoptic" / "e.png").unlink()
+    return ["e.png", "file_name"]
+
+
+def spoil_maps(data: Path) -> list[str]:
+    """One picture has no label map, and one has a map of another size."""
+    (data / "labels" / "e.png").unlink()
+    save_map(data / "labels" / "f.png", np.zeros((3, 3), np.uint8))
+    return ["e.png", "f.png"]
+
+
+def spoil_split(data: Path) -> list[str]:
+    """A row of the pictures to measure on is at fault."""
+    path = data / "valid" / "_annotations.coco.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["images"].append({"id": 77, "file_name": "none.jpg"})
+    write_json(path, document)
+    return ["none.jpg"]
+
+
+FAULTY = {
+    "instances": ("labelme", "abcd", spoil_instances, 4),
+    "panoptic": ("ours, panoptic", "abcde", spoil_panoptic, 4),
+    "label maps": ("labels", "abcdef", spoil_maps, 4),
+    "a split": ("roboflow", None, spoil_split, 4),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_training_goes_on_without_what_is_faulty(tmp_path, kind, capsys):
+    form, names, spoil, count = FAULTY[kind]
+    data, run = tmp_path / "data", tmp_path / "run"
+    FORMS[form][0](data, *([names] if names else []))
+    words = spoil(data)
+    train = ("train", "--data", data, *QUICK, "--steps", 2, "-o", run)
+
+    assert any(word in told(capsys, *train, code=1) for word in words) and not run.exists()
+    assert main(["data", "check", str(data)]) == 1
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in words)
+
+    with pytest.warns(UserWarning, match="left out"):
+        printed = told(capsys, "data", "check", data, "--skip-faulty")
+    assert f"{count} pictures, without those at fault" in printed
+    with pytest.warns(UserWarning, match="left out") as said:
+        printed = told(capsys, *train, "--skip-faulty")
+    said = "\n".join(str(warning.message) for warning in said)
+    assert all(word in said for word in words)
+    learned = 3 if names else 2
+    assert f"{learned} of " in printed and [e["step"] for e in log(run, "eval")] == [2]
+
+    with pytest.warns(UserWarning, match="left out"):  # eval and --resume skip them by themselves
+        assert "on 1 " in told(capsys, "eval", run).splitlines()[0]
+    with pytest.warns(UserWarning, match="left out"):
+        told(capsys, "train", "--resume", run, "--steps", 3)
+    assert [line["step"] for line in log(run, "train")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("form", ["labels", "mmsegmentation"])
+def test_eval_reads_a_run_s_pictures_as_the_run_did(tmp_path, form, capsys):
+    """Zero is void in these maps; without that word they hold a number of no class."""
+    data, _, splits = made(form, tmp_path / "data")
+    maps = next(path for path in (data / "labels", data / "ann_dir") if path.is_dir())
+    numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+    numbers[4:8], numbers[8:] = 1, 2
+    for path in maps.rglob("*.png"):
+        save_map(path, numbers)
+    (data / "classes.txt").write_text("sky\nroad\n")
+    train = ("train", "--data", data, *QUICK, "--steps", 1, "-o")
+    assert "zero_is_void" in told(capsys, *train, tmp_path / "no", code=1)
+    run = tmp_path / "run"
+    assert "(semantic): sky, road" in told(capsys, *train, run, "--zero-is-void")
+    (score,) = [line["scores"]["miou"] for line in log(run, "eval")]
+    for split in ([], ["--split", "train"], ["--split", "all"]):
+        printed = told(capsys, "eval", run, *split)
+        assert printed.startswith("mIoU") and (split or f"{score:.3f}" in printed)
+    file = tmp_path / "scores.json"
+    told(capsys, "eval", run, "--data", data, "--json", file)
+    names = [row["name"] for row in json.loads(file.read_text("utf-8"))["per_class"]]
+    assert names == ["sky", "road"]
