@@ -116,19 +116,22 @@ class CocoInstances:
     def _sample(self, row: dict, image: Tensor, annotations: list[dict]) -> Sample:
         height, width = image.shape[1:]
         segments = [_segment(a, k, height, width) for k, a in enumerate(annotations, start=1)]
-        masks = np.array([decode(s["segmentation"]) for s in segments], dtype=bool)
-        masks = masks.reshape(-1, height, width)  # without a segment, too
+        masks = np.empty((len(segments), height, width), bool)
+        for mask, segment in zip(masks, segments):
+            mask[:] = decode(segment["segmentation"])
         areas = masks.sum(axis=(1, 2))
         ids = np.zeros((height, width), np.int64)
         for k in np.argsort(-areas, kind="stable"):  # the smaller ones above the larger ones
             ids[masks[k]] = segments[k]["id"]
         trained = [k for k, s in enumerate(segments) if areas[k] and not s["iscrowd"]]
+        if len(trained) < len(segments):
+            masks = masks[trained]
         index = {category["id"]: k for k, category in enumerate(self.categories)}
         labels = [index[segments[k]["category_id"]] for k in trained]
         return Sample(
             image=image,
             labels=torch.tensor(labels, dtype=torch.int64),
-            masks=torch.from_numpy(masks[trained]),
+            masks=torch.from_numpy(masks),
             ids=torch.from_numpy(ids),
             segments=segments,
             image_id=row["id"],

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
-from ..inference import as_result
+from ..inference import Result, as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
@@ -81,14 +81,19 @@ def _own_share(
 
 
 def _score(sample: Sample, logits: Logits, config: Config, metrics: dict, top_k: int) -> None:
-    """Updates the metrics with one picture."""
+    """Updates the metrics with one picture; no task's result is kept when the next one is made."""
     for task, metric in metrics.items():
-        result = as_result(*logits, config, task, top_k=top_k)
-        if task == "instance":
-            truth = (sample.segment_masks(), sample.segments)
-            metric.update(result.masks, result.segments, *truth)
-        else:
-            metric.update(result.ids, result.segments, sample.ids, sample.segments)
+        _update(metric, task, as_result(*logits, config, task, top_k=top_k), sample)
+
+
+def _update(
+    metric: PanopticQuality | MeanIoU | AveragePrecision, task: str, result: Result, sample: Sample
+) -> None:
+    if task == "instance":
+        truth = (sample.segment_masks(), sample.segments)
+        metric.update(result.masks, result.segments, *truth)
+    else:
+        metric.update(result.ids, result.segments, sample.ids, sample.segments)
 
 
 def _metrics(task: str, categories: list[dict]) -> dict:
