@@ -1,6 +1,10 @@
-"""One picture through the model, and its masks at the picture's own size."""
+"""Pictures through the model, and their masks at each picture's own size."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +14,11 @@ from torch import Tensor
 from .model.config import Config
 from .model.mask2former import Mask2Former
 from .ops.enlarge import Enlarged
+
+T = TypeVar("T")
+
+# Of one picture: class logits (N, K+1) and mask logits (N, H, W).
+Logits = tuple[Tensor, Enlarged]
 
 
 def input_size(height: int, width: int, config: Config) -> tuple[int, int]:
@@ -37,22 +46,71 @@ def predict(model: Mask2Former, image: Tensor) -> tuple[Tensor, Tensor]:
     return class_logits, masks.whole()
 
 
-@torch.inference_mode()
-def predict_masks(model: Mask2Former, image: Tensor) -> tuple[Tensor, Enlarged]:
+def predict_masks(model: Mask2Former, image: Tensor) -> Logits:
     """As `predict`, with mask logits that are enlarged only when they are read, by strips of rows.
 
     Large pictures fit into memory so; `instances`, `panoptic` and `as_result` take either.
     """
-    height, width = image.shape[1:]
-    size = input_size(height, width, model.config)
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.BILINEAR)
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    [(_, logits)] = predict_many(model, [image])
+    return logits
+
+
+def predict_many(
+    model: Mask2Former,
+    items: Iterable[T],
+    batch_size: int = 1,
+    image_of: Callable[[T], Tensor] = lambda image: image,
+) -> Iterator[tuple[T, Logits]]:
+    """Each picture with what `predict_masks` returns for it, in their order.
+
+    Pictures that follow each other and are of one size once they are resized and padded go through
+    the network together. No picture is padded further than alone, so a batch changes its logits by
+    rounding only.
+
+    Args:
+        model: any model.
+        items: pictures, (3, H, W) uint8, RGB, each of any size, or whatever has one. No more of
+            them are held than a batch and the next one, so that a generator may read files.
+        batch_size: so many pictures at most go through the network together.
+        image_of: the picture of an item.
+
+    Yields:
+        The item; class logits (N, K+1) and mask logits (N, H, W), enlarged when they are read.
+
+    Raises:
+        ValueError: `batch_size` is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"a batch of {batch_size} pictures; it needs 1 or more")
+    for _, alike in groupby(items, lambda item: _padded_size(image_of(item), model.config)):
+        while batch := list(islice(alike, batch_size)):
+            yield from zip(batch, _predict_batch(model, [image_of(item) for item in batch]))
+            batch.clear()  # before the next ones are read
+
+
+def _padded_size(image: Tensor, config: Config) -> tuple[int, int]:
+    height, width = input_size(*image.shape[1:], config)
+    return -(-height // 32) * 32, -(-width // 32) * 32
+
+
+@torch.inference_mode()
+def _predict_batch(model: Mask2Former, images: Sequence[Tensor]) -> list[Logits]:
+    sizes = [input_size(*image.shape[1:], model.config) for image in images]
+    pixels = [_resized(image, size).to(model.mean.device) for image, size in zip(images, sizes)]
     training = model.training
     model.eval()
     try:
-        batch = model.batch([pixels.to(model.mean.device)])
+        batch = model.batch(pixels)
         prediction = model(batch)
     finally:
         model.train(training)
-    masks = Enlarged(prediction.mask_logits[0], batch.shape[2:], size, (height, width))
-    return prediction.class_logits[0], masks
+    masks = [
+        Enlarged(logits, batch.shape[2:], size, image.shape[1:])
+        for logits, size, image in zip(prediction.mask_logits, sizes, images)
+    ]
+    return list(zip(prediction.class_logits, masks))
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.BILINEAR)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

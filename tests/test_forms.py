@@ -3,244 +3,31 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_forms import (
+    FORMS,
+    HEIGHT,
+    WIDTH,
+    cityscapes,
+    labelme,
+    maps_in,
+    roboflow,
+    save_image,
+    save_map,
+    write_instances,
+    write_json,
+)
 from PIL import Image
 
-from minim2f.data import open_dataset
+from minim2f.data import forms, open_dataset
 from minim2f.data.check import find_faults, grouped, survey
-from minim2f.data.coco_panoptic import id_to_rgb
+from minim2f.data.map_files import MapFiles, MapOptions, _roots_of_row
 from minim2f.data.splits import splits_of
-
-HEIGHT, WIDTH = 12, 16
-CATEGORIES = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "grass", "isthing": 0}]
-
-
-def save_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-def save_map(path: Path, numbers: np.ndarray | None = None) -> None:
-    """A label map: class 0 above, class 1 below, a column of void."""
-    if numbers is None:
-        numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
-        numbers[6:], numbers[:, 0] = 1, 255
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(numbers).save(path)
-
-
-def write_json(path: Path, document: object, encoding: str = "utf-8") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document), encoding=encoding)
-
-
-def instances(*names: str) -> dict:
-    """A document with one cat in each picture."""
-    images = [
-        {"id": k, "file_name": name, "width": WIDTH, "height": HEIGHT}
-        for k, name in enumerate(names)
-    ]
-    annotations = [
-        {
-            "id": k,
-            "image_id": k,
-            "category_id": 1,
-            "iscrowd": 0,
-            "bbox": [1, 1, 6, 6],
-            "area": 36,
-            "segmentation": [[1, 1, 7, 1, 7, 7, 1, 7]],
-        }
-        for k in range(len(names))
-    ]
-    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
-
-
-def write_instances(json_path: Path, image_folder: Path, *names: str, prefix: str = "") -> None:
-    for name in names:
-        save_image(image_folder / prefix / name)
-    write_json(json_path, instances(*(prefix + name for name in names)))
-
-
-def write_panoptic(json_path: Path, image_folder: Path, png_folder: Path, *names: str) -> None:
-    """Grass everywhere, and a cat on it."""
-    ids = np.full((HEIGHT, WIDTH), 700)
-    ids[2:5, 3:9] = 5
-    images, annotations = [], []
-    for k, name in enumerate(names):
-        save_image(image_folder / name)
-        png_folder.mkdir(parents=True, exist_ok=True)
-        png = Path(name).with_suffix(".png").name
-        Image.fromarray(id_to_rgb(ids)).save(png_folder / png)
-        images.append({"id": k, "file_name": name, "width": WIDTH, "height": HEIGHT})
-        segments = [{"id": 700, "category_id": 2}, {"id": 5, "category_id": 1}]
-        annotations.append({"image_id": k, "file_name": png, "segments_info": segments})
-    write_json(json_path, {"images": images, "annotations": annotations, "categories": CATEGORIES})
-
-
-# --- every form, made ---------------------------------------------------------------------------
-
-
-def roboflow(f: Path) -> None:
-    for split, names in (("train", "ab"), ("valid", "c"), ("test", "d")):
-        files = [f"{name}.jpg" for name in names]
-        write_instances(f / split / "_annotations.coco.json", f / split, *files)
-
-
-def roboflow_one_folder(f: Path) -> None:
-    write_instances(f / "_annotations.coco.json", f, "a.jpg", "b.jpg")
-
-
-def ultralytics(f: Path) -> None:
-    for split, names in (("train2017", "ab"), ("val2017", "c")):
-        files = [f"{name}.jpg" for name in names]
-        json_path = f / "annotations" / f"instances_{split}.json"
-        write_instances(json_path, f / "images" / split, *files)
-        (f / "labels" / split).mkdir(parents=True)
-        (f / "labels" / split / "a.txt").write_text("0 0.1 0.1 0.2 0.2")
-
-
-def annotations_by_split(f: Path) -> None:
-    for split, names in (("train", "ab"), ("val", "c")):
-        files = [f"{name}.jpg" for name in names]
-        write_instances(f / "annotations" / f"{split}.json", f / "images" / split, *files)
-
-
-def cvat(f: Path) -> None:
-    path = f / "annotations" / "instances_default.json"
-    write_instances(path, f / "images" / "default", "a.jpg", "b.jpg")
-
-
-def cvat_flat(f: Path) -> None:
-    write_instances(f / "annotations" / "instances_default.json", f / "images", "a.jpg", "b.jpg")
-
-
-def fiftyone(f: Path) -> None:
-    write_instances(f / "labels.json", f / "data", "a.jpg", "b.jpg")
-
-
-def fiftyone_splits(f: Path) -> None:
-    for split, names in (("train", "ab"), ("val", "c")):
-        files = [f"{name}.jpg" for name in names]
-        write_instances(f / split / "labels.json", f / split / "data", *files)
-
-
-def labelme(f: Path) -> None:
-    write_instances(f / "annotations.json", f, "a.jpg", "b.jpg", prefix="JPEGImages/")
-
-
-def labelme_bare_names(f: Path) -> None:
-    write_instances(f / "annotations.json", f / "JPEGImages", "a.jpg", "b.jpg")
-
-
-def coco_2014(f: Path) -> None:
-    for split, names in (("train2014", "ab"), ("val2014", "c")):
-        files = [f"COCO_{split}_{name}.jpg" for name in names]
-        write_instances(f / "annotations" / f"instances_{split}.json", f / split, *files)
-    write_json(f / "annotations" / "captions_val2014.json", {"images": [], "annotations": []})
-    write_json(f / "annotations" / "image_info_test2014.json", {"images": []})
-
-
-def coco_panoptic_2017(f: Path) -> None:
-    for split, names in (("train2017", "ab"), ("val2017", "c")):
-        files = [f"{name}.jpg" for name in names]
-        stem = f / "annotations" / f"panoptic_{split}"
-        write_panoptic(stem.with_suffix(".json"), f / split, stem, *files)
-
-
-def panopticapi_sample(f: Path) -> None:
-    pngs = f / "panoptic_examples"
-    write_panoptic(f / "panoptic_examples.json", f / "input_images", pngs, "a.jpg", "b.jpg")
-    write_json(f / "images_info_examples.json", {"images": [], "categories": []})
-
-
-def any_name(f: Path) -> None:
-    write_instances(f / "my nuts.json", f / "images", "a.jpg", "b.jpg")
-    write_json(f / "settings.json", {"version": 3})
-
-
-def maps_in(labels: str, ending: str = "") -> object:
-    def make(f: Path) -> None:
-        for name in "ab":
-            save_image(f / "images" / f"{name}.jpg")
-            save_map(f / labels / f"{name}{ending}.png")
-
-    return make
-
-
-def maps_split_first(f: Path) -> None:
-    for split, names in (("train", "ab"), ("valid", "c")):
-        for name in names:
-            save_image(f / split / "images" / f"{name}.jpg")
-            save_map(f / split / "masks" / f"{name}_mask.png")
-
-
-def maps_camvid(f: Path) -> None:
-    for split, names in (("train", "ab"), ("val", "c")):
-        for name in names:
-            save_image(f / split / f"{name}.png")
-            save_map(f / f"{split}annot" / f"{name}.png")
-
-
-def cityscapes(f: Path) -> None:
-    for city, name in (("train/aachen", "a"), ("train/bochum", "b"), ("val/lindau", "c")):
-        save_image(f / "leftImg8bit" / city / f"{name}_0_leftImg8bit.png")
-        for kind in ("labelTrainIds", "labelIds", "color"):
-            save_map(f / "gtFine" / city / f"{name}_0_gtFine_{kind}.png")
-
-
-def ade20k(f: Path) -> None:
-    for split, names in (("training", "ab"), ("validation", "c")):
-        for name in names:
-            save_image(f / "images" / split / f"{name}.jpg")
-            save_map(f / "annotations" / split / f"{name}.png")
-
-
-def palette(f: Path) -> None:
-    maps_in("SegmentationClass")(f)
-    (f / "images").rename(f / "JPEGImages")
-    for path in (f / "SegmentationClass").iterdir():
-        image = Image.open(path)
-        image.load()
-        image.putpalette([255 - k // 3 for k in range(768)])
-        image.save(path)
-
-
-TWO = {"pictures": 2, "splits": []}
-THREE = {"pictures": 3, "splits": ["train", "val"]}
-YEAR = {"pictures": 3, "splits": ["train2017", "val2017"]}
-FORMS = {
-    "roboflow": (roboflow, {"pictures": 4, "splits": ["test", "train", "valid"]}),
-    "roboflow, one folder": (roboflow_one_folder, TWO),
-    "ultralytics": (ultralytics, YEAR),
-    "annotations by split": (annotations_by_split, THREE),
-    "cvat": (cvat, TWO),
-    "cvat, flat": (cvat_flat, TWO),
-    "fiftyone": (fiftyone, TWO),
-    "fiftyone, splits": (fiftyone_splits, THREE),
-    "labelme": (labelme, TWO),
-    "labelme, bare names": (labelme_bare_names, TWO),
-    "coco 2014": (coco_2014, {"pictures": 3, "splits": ["train2014", "val2014"]}),
-    "coco panoptic 2017": (coco_panoptic_2017, YEAR),
-    "panopticapi": (panopticapi_sample, TWO),
-    "any name": (any_name, TWO),
-    "labels": (maps_in("labels"), TWO),
-    "masks": (maps_in("masks"), TWO),
-    "annotations": (maps_in("annotations"), TWO),
-    "_mask": (maps_in("masks", "_mask"), TWO),
-    "_label": (maps_in("labels", "_label"), TWO),
-    "_P": (maps_in("labels", "_P"), TWO),
-    "_gtFine_labelTrainIds": (maps_in("labels", "_gtFine_labelTrainIds"), TWO),
-    "split first": (maps_split_first, {"pictures": 3, "splits": ["train", "valid"]}),
-    "camvid": (maps_camvid, THREE),
-    "cityscapes": (cityscapes, THREE),
-    "ade20k": (ade20k, {"pictures": 3, "splits": ["training", "validation"]}),
-    "palette": (palette, TWO),
-}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -257,6 +44,46 @@ def test_every_form_is_found_checked_opened_and_counted(tmp_path, form):
     counted = survey(tmp_path, num_queries=100)
     assert sum(counted.pictures.values()) == expected["pictures"]
     assert str(counted).startswith(f"{expected['pictures']} pictures")
+
+
+def rows_in_use(folder: Path) -> set[tuple[str, object]]:
+    """The rows of the tables by which a made set is found."""
+    used, seen = set(), set()
+    for row in forms.ANNOTATIONS:
+        own = {found.path for found in forms.find(folder, row)} - seen
+        if own & {found.path for found in chain(*forms.annotation_files(folder))}:
+            used.add(("ANNOTATIONS", row))
+            used |= {("PICTURES", r) for p in own for r in rows_below(p, forms.PICTURES, "*.jpg")}
+            used |= {("PNGS", r) for p in own for r in rows_below(p, forms.PANOPTIC_PNGS, "*.png")}
+        seen |= own
+    if used:
+        return used
+    files = MapFiles.find(folder, MapOptions())
+    (row,) = [row for row in forms.LABEL_MAPS if list(_roots_of_row(folder, *row)) == files.roots]
+    return {("LABEL_MAPS", row), ("MAP_ENDINGS", files.ending)}
+
+
+def rows_below(json_path: Path, table: tuple[str, ...], files: str) -> list[str]:
+    """The rows that name a folder with such files in it."""
+    return [
+        row
+        for row in table
+        if any(list(place.glob(files)) for place in forms.folders_of(json_path, (row,)))
+    ]
+
+
+def test_there_is_a_form_for_every_row_of_the_tables(tmp_path):
+    """A new row needs a made set here, and then goes the whole way in test_own_data_cycle."""
+    used = set()
+    for number, (make, _) in enumerate(FORMS.values()):
+        make(tmp_path / str(number))
+        used |= rows_in_use(tmp_path / str(number))
+    wanted = {("ANNOTATIONS", row) for row in forms.ANNOTATIONS}
+    wanted |= {("PICTURES", row) for row in forms.PICTURES}
+    wanted |= {("PNGS", row) for row in forms.PANOPTIC_PNGS}
+    wanted |= {("LABEL_MAPS", row) for row in forms.LABEL_MAPS}
+    wanted |= {("MAP_ENDINGS", ending) for row in forms.MAP_ENDINGS for ending in row}
+    assert wanted - used == set()
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if FORMS[form][1]["splits"]])

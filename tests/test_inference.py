@@ -19,7 +19,7 @@ from minim2f.data.images import to_image
 from minim2f.inference import as_result, instances, panoptic, semantic_scores
 from minim2f.ops import enlarge, reference
 from minim2f.ops.enlarge import Enlarged
-from minim2f.prediction import predict, predict_masks
+from minim2f.prediction import predict, predict_many, predict_masks
 
 THINGS = torch.tensor([True, False])  # class 0 is a thing, class 1 is stuff
 IN, OUT = 9.0, -9.0  # mask logits well inside and outside
@@ -303,6 +303,53 @@ def test_segment_reads_what_predict_gives(model, task, size):
     again = as_result(*predict(model, to_image(image)), model.config, task)
     assert (result.ids == again.ids).all() and (result.masks == again.masks).all()
     assert result.segments == again.segments and result.ids.shape == size
+
+
+MIXED = [(96, 70), (90, 60), (48, 35), (96, 96), (96, 70), (90, 60), (50, 2)]
+TOGETHER = {1: [1] * 7, 2: [2, 1, 1, 2, 1], 3: [3, 1, 2, 1], 9: [3, 1, 2, 1]}
+
+
+@pytest.mark.parametrize("batch_size", TOGETHER)
+def test_neighbours_of_one_padded_size_go_through_together_and_nothing_changes(batch_size):
+    model = minim2f.load("tiny")
+    scenes = minim2f.data.open_dataset("scenes", "val", length=len(MIXED))
+    images = [scene.image[:, :h, :w].contiguous() for scene, (h, w) in zip(scenes, MIXED)]
+    together = []
+    model.register_forward_pre_hook(lambda _, inputs: together.append(len(inputs[0])))
+    found = list(predict_many(model, images, batch_size))
+    assert together == TOGETHER[batch_size]
+    assert [id(image) for image, _ in found] == [id(image) for image in images]
+    for image, (class_logits, masks) in found:
+        alone = predict_masks(model, image)
+        torch.testing.assert_close(class_logits, alone[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(masks.whole(), alone[1].whole(), rtol=1e-4, atol=1e-3)
+        for task in WHOLE:
+            result = as_result(class_logits, masks, model.config, task)
+            expected = as_result(*alone, model.config, task)
+            assert (result.ids == expected.ids).all() and len(result.segments) > 0
+            for one, other in zip(result.segments, expected.segments, strict=True):
+                assert one | {"score": pytest.approx(other["score"], abs=1e-5)} == other
+
+
+def test_no_picture_is_read_before_its_batch_needs_it(model):
+    read = []
+
+    def files():
+        for size in MIXED:
+            assert not torch.is_inference_mode_enabled()  # who keeps a picture may train on it
+            read.append(size)
+            yield to_image(picture(*size))
+
+    after = [len(read) for _ in predict_many(model, files(), batch_size=2)]
+    assert after == [2, 2, 4, 5, 6, 6, 7]  # one more than the batch where the size changes
+    read.clear()
+    assert [len(read) for _ in predict_many(model, files())] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_has_a_picture(model, batch_size):
+    with pytest.raises(ValueError, match="needs 1 or more"):
+        list(predict_many(model, [to_image(picture())], batch_size))
 
 
 class Largest(TorchDispatchMode):

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -255,7 +256,9 @@ def test_evaluation_numbers_the_same_classes_as_the_data_do(names):
 
 def test_evaluation_does_not_number_other_classes_as_the_data_do():
     others = [c | {"id": c["id"] + 50, "name": f"my {c['name']}"} for c in CATEGORIES]
-    with pytest.raises(ValueError, match="unknown to the 3 categories"):
+    with pytest.raises(
+        ValueError, match="knows other classes than these pictures have: my c3, my c7, my c9"
+    ):
         evaluate(small_model(categories=others), squares(2))
 
 
@@ -307,6 +310,47 @@ def test_a_run_goes_on_longer_and_in_another_precision(tmp_path, kinds):
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="5 steps behind it"):
         train(small_model(), squares(), then, False, folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 10])
+def test_evaluation_in_batches_gives_the_same_scores(batch_size):
+    mixed = [*squares(3), *squares(2, 96), *squares(4, 80)]
+    mixed = SampleList(mixed + [wide(sample) for sample in squares(2)], CATEGORIES)
+    expected = evaluate(small_model(), mixed)
+    seen, model = [], small_model()
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert evaluate(model, mixed, batch_size=batch_size) == expected
+    assert max(seen) == min(batch_size, 9) and sum(seen) == len(mixed) and seen[-1] == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_evaluation_holds_a_batch_of_pictures_and_no_more(batch_size):
+    class Fresh:
+        task, categories, alive, most = "panoptic", CATEGORIES, 0, 0
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = squares(1)[0]
+            weakref.finalize(sample, self.gone)
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            return sample
+
+        def gone(self) -> None:
+            self.alive -= 1
+
+    pictures = Fresh()
+    evaluate(small_model(), pictures, batch_size=batch_size)
+    assert batch_size <= pictures.most <= batch_size + 2
+
+
+def wide(sample: Sample) -> Sample:
+    image, ids = (torch.cat([part, part * 0], -1) for part in (sample.image, sample.ids))
+    return Sample.from_panoptic(
+        image, ids, sample.segments, CATEGORIES, sample.image_id, sample.file_name
+    )
 
 
 def test_a_fault_of_one_process_ends_the_evaluation_of_all(monkeypatch):

@@ -10,9 +10,10 @@ from pathlib import Path
 from ..checkpoints import load
 from ..files import write
 from ..training import distributed
-from ..training.class_names import in_classes_of
+from ..training.class_names import aligned
 from ..training.evaluation import evaluate, per_class, per_class_table, table
 from .pictures import TASKS, absolute, add_form_arguments, pictures_to_score
+from .predict import add_batch_argument
 from .train import source_of
 
 
@@ -32,6 +33,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--per-class", action="store_true", help="print a line for each class")
     add("--json", type=Path, metavar="FILE", help="write all numbers")
     add("--device", default="cpu", help="cpu, cuda or mps")
+    add_batch_argument(sub)
     add_form_arguments(sub)
 
 
@@ -44,15 +46,17 @@ def run_eval(args: argparse.Namespace) -> None:
     with distributed.joined(args.device) as device:
         model = load(args.model)
         measured = pictures_to_score(args, source)
-        dataset, told = in_classes_of(model.config, measured.dataset)
+        dataset = measured.dataset
+        classes = aligned(model.config, dataset)
         first = distributed.rank() == 0
-        if told and first:
-            print(told)
-        scores = evaluate(model.to(device), dataset, progress=True, top_k=args.top_k)
+        if classes.words and first:
+            print(classes.words)
+        options = {"top_k": args.top_k, "batch_size": args.batch_size}
+        scores = evaluate(model.to(device), dataset, progress=True, **options)
     if not first:
         return
     print(table(scores, measured.words))
-    rows = per_class(scores, dataset.categories)
+    rows = per_class(scores, classes.categories)
     if args.per_class:
         print(per_class_table(rows))
     if args.json:

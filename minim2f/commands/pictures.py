@@ -128,9 +128,13 @@ def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measur
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
-    splits, split = splits_in(args.data, forms_of(args)), args.split
-    if source and source.hold_out and _same_place(source.data, args.data):
-        source = source._replace(forms=forms_of(args) or source.forms)
+    forms, split = forms_of(args), args.split
+    own = source is not None and _same_place(source.data, args.data)
+    if own:  # a run's own data are read as the run read them
+        forms = forms or source.forms
+        source = source._replace(forms=forms)
+    splits = splits_in(args.data, forms)
+    if own and source.hold_out:
         if split is None or (split in VAL and split not in splits):
             _, held = source.parts(scenes=200)
             return _first_of(Measured(held, _words(held, "held-out pictures", args.data)), args)
@@ -138,7 +142,7 @@ def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measur
             learned, _ = source.parts(scenes=200)
             return _first_of(Measured(learned, f"{len(learned)} {SEEN}"), args)
     wanted = _named_split(args.data, splits, split, VAL)
-    asked = Source(args.data, wanted, args.length, args.task, forms=forms_of(args))
+    asked = Source(args.data, wanted, args.length, args.task, forms=forms)
     return _measured(source, asked, scenes=200)
 
 

@@ -18,7 +18,7 @@ from ..data.subsets import Subset
 from ..model.config import PRESETS, Config, preset
 from ..model.mask2former import Mask2Former
 from ..prediction import input_size
-from ..training.class_names import in_classes_of
+from ..training.class_names import aligned
 from ..training.recipe import SEMANTIC, TINY, TrainConfig
 from .pictures import SEED, Measured, Pictures, pictures_of_run
 
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
     Attributes:
         pictures: to learn from, and to measure on.
         dataset: those to learn from, perhaps prepared in memory.
-        unseen: those to measure on, in the model's classes; None measures nothing.
+        unseen: those to measure on, with classes of the model; None measures nothing.
         model: with random weights, or with another model's.
         recipe: all numbers.
         words: what the run will do, in lines for people.
@@ -80,8 +80,7 @@ def plan_of(args: argparse.Namespace, config: Config | None = None) -> Plan:
     unseen, told = pictures.measured, ""
     if unseen:
         look_at(unseen.dataset)
-        dataset, told = in_classes_of(model.config, unseen.dataset)
-        unseen = unseen._replace(dataset=dataset)
+        told = aligned(model.config, unseen.dataset).words
     words = _words(pictures, look, model.config, recipe, told)
     dataset = _as_seen(pictures.learned, model.config, recipe, look)
     return Plan(pictures, dataset, unseen, model, recipe, words)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from operator import itemgetter
 from pathlib import Path
 
 from torch import Tensor
@@ -13,9 +14,10 @@ from tqdm import tqdm
 
 from ..checkpoints import load
 from ..data.images import to_image
-from ..inference import Result, segment
+from ..inference import Result, as_result
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from ..prediction import predict_many
 from ..results import Predictions
 from ..training import distributed
 from .pictures import TASKS
@@ -38,6 +40,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--threshold", type=float, help="leave out what scores lower")
     add("--top-k", type=int, default=100, metavar="N", help="instances that are considered")
     add("--device", default="cpu", help="cpu, cuda or mps")
+    add_batch_argument(sub)
     add(
         "--save",
         choices=("png", "json", "both", "none"),
@@ -51,6 +54,25 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         type=Path,
         help="file of the drawing (out/prediction.png); for several, a folder (out/predictions)",
     )
+
+
+def add_batch_argument(sub: argparse.ArgumentParser) -> None:
+    """How many pictures go through the network together."""
+    sub.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="pictures of one size that follow each other go through the network together, N at "
+        "most: the same results for N times the memory, on a CPU with 4 twice as fast for small "
+        "pictures (96 pixels) and slower for large ones (800)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of pictures; give 1 or more")
+    return int(text)
 
 
 def run_predict(args: argparse.Namespace) -> None:
@@ -83,17 +105,12 @@ def _predict_all(
 ) -> list[str]:
     """Segments every picture; returns what was wrong with those that could not be read."""
     alone, faults = len(pictures) == 1, []
-    bar = tqdm(list(zip(pictures, outs)), "predicting", disable=alone)
-    for picture, out in bar:
-        try:
-            image = to_image(picture, exif=True)
-        except (OSError, ValueError) as error:
-            if alone:
-                raise
-            faults.append(str(error))
-            continue
-        threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
-        result = segment(model, image, args.task, threshold, args.top_k)
+    threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
+    found = _readable(zip(pictures, outs), None if alone else faults)
+    predicted = predict_many(model, found, args.batch_size, itemgetter(2))
+    bar = tqdm(predicted, "predicting", len(pictures), disable=alone)
+    for (picture, out, image), logits in bar:
+        result = as_result(*logits, model.config, args.task, threshold, args.top_k)
         if data:
             data.add(result, out.with_suffix(picture.suffix).name)
         if args.save in ("png", "both"):
@@ -103,6 +120,21 @@ def _predict_all(
         if alone:
             print(_listing(result, model.config))
     return faults
+
+
+def _readable(
+    paths: Iterable[tuple[Path, Path]], faults: list[str] | None
+) -> Iterator[tuple[Path, Path, Tensor]]:
+    """Reads pictures one by one; `faults` gets those that cannot be read, None raises them."""
+    for picture, out in paths:
+        try:
+            image = to_image(picture, exif=True)
+        except (OSError, ValueError) as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
+        else:
+            yield picture, out, image
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor
 
 from .coco_fields import CATEGORY, FLAG, SEGMENT, SHAPE, WHOLE, rows_of_known_category
-from .coco_json import find_images, read_tables, size_faults
+from .coco_json import find_images, read_picture, read_tables
 from .coco_masks import compress, decode, measure, refusal
-from .faults import raise_faults, read_or_collect
-from .images import read_labelled_image
+from .faults import raise_faults
 from .sample import Sample
 
 INSTANCE = {
@@ -91,10 +89,8 @@ class CocoInstances:
         """
         row, faults = self._images[index], []
         size = row.get("height"), row.get("width")
-        read = partial(read_labelled_image, labels_size=size)
-        image = read_or_collect(read, self.image_path(index), faults)
+        image = read_picture(self.image_path(index), row, size, faults)
         if image is not None:
-            faults += size_faults(row, image)
             size = tuple(image.shape[1:])
         unsound = [] if self.lenient else faults
         annotations = self._sound_annotations(row, size, unsound)
@@ -120,19 +116,22 @@ class CocoInstances:
     def _sample(self, row: dict, image: Tensor, annotations: list[dict]) -> Sample:
         height, width = image.shape[1:]
         segments = [_segment(a, k, height, width) for k, a in enumerate(annotations, start=1)]
-        masks = np.array([decode(s["segmentation"]) for s in segments], dtype=bool)
-        masks = masks.reshape(-1, height, width)  # without a segment, too
+        masks = np.empty((len(segments), height, width), bool)
+        for mask, segment in zip(masks, segments):
+            mask[:] = decode(segment["segmentation"])
         areas = masks.sum(axis=(1, 2))
         ids = np.zeros((height, width), np.int64)
         for k in np.argsort(-areas, kind="stable"):  # the smaller ones above the larger ones
             ids[masks[k]] = segments[k]["id"]
         trained = [k for k, s in enumerate(segments) if areas[k] and not s["iscrowd"]]
+        if len(trained) < len(segments):
+            masks = masks[trained]
         index = {category["id"]: k for k, category in enumerate(self.categories)}
         labels = [index[segments[k]["category_id"]] for k in trained]
         return Sample(
             image=image,
             labels=torch.tensor(labels, dtype=torch.int64),
-            masks=torch.from_numpy(masks[trained]),
+            masks=torch.from_numpy(masks),
             ids=torch.from_numpy(ids),
             segments=segments,
             image_id=row["id"],

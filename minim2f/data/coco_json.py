@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import reprlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
 from .coco_fields import IMAGE, WHOLE, Fields, sound_rows, tidy, unique_rows
+from .faults import read_or_collect
 from .forms import PICTURES, choose_split, folders_of, refuse_unsplit, split_in_name
+from .images import read_labelled_image
 
 KEYS = ("images", "annotations", "categories")
 
@@ -125,16 +128,25 @@ def _of_split(images: list[dict], split: str | None, path: Path) -> list[dict]:
     return [image for image in images if image.get("split") == name]
 
 
-def size_faults(row: dict, image: Tensor) -> list[str]:
-    """A fault if the JSON file states another width or height than the image (3, H, W) has."""
+def read_picture(
+    path: Path, row: dict, labels_size: tuple[int | None, int | None], faults: list[str]
+) -> Tensor | None:
+    """The picture of a row of "images", (3, H, W) uint8; None, and a fault, if it cannot be read.
+
+    It is a fault, too, if the row states another width or height. `labels_size` decides how the
+    picture lies, see `read_labelled_image`.
+    """
+    image = read_or_collect(partial(read_labelled_image, labels_size=labels_size), path, faults)
+    if image is None:
+        return None
     height, width = image.shape[1:]
     stated = row.get("width", width), row.get("height", height)
-    if stated == (width, height):
-        return []
-    return [
-        f"the JSON file says that {row['file_name']} is {stated[0]} wide and {stated[1]} high, "
-        f"the file is {width} x {height}; was it resized or turned afterwards?"
-    ]
+    if stated != (width, height):
+        faults.append(
+            f"the JSON file says that {row['file_name']} is {stated[0]} wide and {stated[1]} high, "
+            f"the file is {width} x {height}; was it resized or turned afterwards?"
+        )
+    return image
 
 
 def find_images(

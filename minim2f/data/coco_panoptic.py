@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +30,10 @@ from .coco_fields import (
     sound_rows,
     unique_rows,
 )
-from .coco_json import find_folder, find_images, read_tables, size_faults
+from .coco_json import find_folder, find_images, read_picture, read_tables
 from .faults import raise_faults, read_or_collect
 from .forms import PANOPTIC_PNGS, folders_of
-from .images import read_labelled_image, read_png
+from .images import read_png
 from .sample import Dataset, Sample
 
 PANOPTIC = {
@@ -141,16 +140,11 @@ class CocoPanoptic:
         row, annotation = self._rows[index]
         name, png = row["file_name"], Path(self.panoptic_folder, annotation["file_name"])
         faults: list[str] = []
-        png_faults: list[str] = []
-        ids = read_or_collect(_read_ids, png, png_faults)
+        ids = read_or_collect(_read_ids, png, faults)
         size = row.get("height"), row.get("width")
         if None in size and ids is not None:
             size = tuple(ids.shape)
-        read = partial(read_labelled_image, labels_size=size)
-        image = read_or_collect(read, self.image_path(index), faults)
-        faults += png_faults
-        if image is not None:
-            faults += size_faults(row, image)
+        image = read_picture(self.image_path(index), row, size, faults)
         if image is not None and ids is not None and ids.shape != image.shape[1:]:
             sizes = f"{tuple(ids.shape)} (H, W), its image {name} is {tuple(image.shape[1:])}"
             faults.append(f"{png} is {sizes}; the PNG must be as large as the image")

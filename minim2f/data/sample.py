@@ -82,11 +82,11 @@ class Sample:
             one, as masks may overlap then; else the pixels where `ids` has its id.
         """
         ids = self.ids.numpy()
-        masks = [
-            decode(segment["segmentation"]) if "segmentation" in segment else ids == segment["id"]
-            for segment in self.segments
-        ]
-        return torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *ids.shape))
+        masks = np.empty((len(self.segments), *ids.shape), bool)
+        for mask, segment in zip(masks, self.segments):
+            own = segment.get("segmentation")
+            mask[:] = ids == segment["id"] if own is None else decode(own)
+        return torch.from_numpy(masks)
 
 
 def bounding_box(mask: np.ndarray) -> list[int]:

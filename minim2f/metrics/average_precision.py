@@ -142,12 +142,12 @@ class AveragePrecision:
         """The things among the segments, each with its COCO annotation."""
         from pycocotools import mask as rle
 
-        kept = [k for k, segment in enumerate(segments) if self.things[segment["category_id"]]]
-        codes = rle.encode(np.asfortranarray(masks[kept].transpose(1, 2, 0), np.uint8))
         pairs = []
-        for k, code in zip(kept, codes):
-            entry = {"category_id": segments[k]["category_id"], "segmentation": code, "iscrowd": 0}
-            pairs.append((segments[k], entry | {"area": int(rle.area(code))}))
+        for mask, segment in zip(masks, segments):
+            if self.things[segment["category_id"]]:
+                code = rle.encode(np.asfortranarray(mask, np.uint8))  # one copy at a time
+                entry = {"category_id": segment["category_id"], "segmentation": code, "iscrowd": 0}
+                pairs.append((segment, entry | {"area": int(rle.area(code))}))
         return pairs
 
     def _coco(self, images: tuple[dict, ...], entries: tuple[list[dict], ...]) -> COCO:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from .categories import check_known
 
 VOID = 0  # the id of a pixel that belongs to no segment
+PIXELS = 2**20  # that are counted at once: 8 MB as int64
 
 
 def overlaps(
@@ -21,7 +22,10 @@ def overlaps(
 ) -> dict[tuple[int, int], int]:
     """Counts the pixels that each pair (true id, predicted id) shares, where it shares any.
 
-    The two ids of a pixel are packed into one number, so one sort of the picture counts all pairs.
+    The two ids of a pixel are packed into one number, so sorting some rows counts all their pairs.
+
+    Returns:
+        {(true id, predicted id): pixels}, in the order of the ids.
 
     Raises:
         ValueError: see `PanopticQuality.update`; `index` holds the category ids that are known.
@@ -33,11 +37,16 @@ def overlaps(
             "picture has one size: segment it at the size of the truth"
         )
     base = int(pred_ids.max()) + 1
-    packed, pixels = np.unique(true_ids * base + pred_ids, return_counts=True)
-    true, pred = (packed // base).tolist(), (packed % base).tolist()
-    _check_segments(set(pred), pred_segments, index, "predicted")
-    _check_segments(set(true), true_segments, index, "true")
-    return dict(zip(zip(true, pred), pixels.tolist()))
+    shared: Counter[int] = Counter()
+    for first in range(0, len(true_ids), step := max(1, PIXELS // true_ids.shape[1])):
+        rows = slice(first, first + step)
+        packed = true_ids[rows].astype(np.int64) * base + pred_ids[rows].astype(np.int64)
+        numbers, pixels = np.unique(packed, return_counts=True)
+        shared.update(dict(zip(numbers.tolist(), pixels.tolist())))
+    pairs = {divmod(packed, base): shared[packed] for packed in sorted(shared)}
+    _check_segments({p for _, p in pairs}, pred_segments, index, "predicted")
+    _check_segments({t for t, _ in pairs}, true_segments, index, "true")
+    return pairs
 
 
 def _id_map(ids: ArrayLike, whose: str) -> np.ndarray:
@@ -52,7 +61,7 @@ def _id_map(ids: ArrayLike, whose: str) -> np.ndarray:
             f"the {whose} ids must lie in 0 ... 2**31 - 1, got {ids.min()} ... {ids.max()}; "
             "void is 0"
         )
-    return ids.astype(np.int64)
+    return ids
 
 
 def _check_segments(present: set[int], segments: list[dict], index: dict, whose: str) -> None:

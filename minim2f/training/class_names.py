@@ -5,96 +5,88 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Sequence
+from itertools import count
+from typing import NamedTuple
 
-from ..data.sample import Dataset, Sample
+from ..data.sample import Dataset
 from ..model.config import Config
 
+UNNAMED = "the model has no class names: its classes are taken in the order of the data's"
 
-class Renumbered:
-    """A data set whose category ids, and class indices, are another list's.
 
-    Args:
-        dataset: any.
-        categories: the list that class indices shall count in.
-        index: for each category of the data set, its position in that list.
+class Aligned(NamedTuple):
+    """The classes of a model and those of a data set, in the same numbers.
+
+    Attributes:
+        config: the model's; classes that the data set has, too, are numbered and are things as
+            there, so that results read with it are comparable with the truth.
+        categories: the data set's, and after them those that only the model has.
+        words: a sentence on classes that only one of both has; "" if there are none.
     """
 
-    def __init__(self, dataset: Dataset, categories: Sequence[dict], index: Sequence[int]) -> None:
-        self._dataset, self.categories = dataset, list(categories)
-        self.task = getattr(dataset, "task", "panoptic")
-        self._index = list(index)
-        self._ids = {c["id"]: categories[k]["id"] for c, k in zip(dataset.categories, index)}
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        """The picture, with other numbers for the same classes.
-
-        Raises:
-            IndexError: past the end, which ends `for sample in dataset`.
-        """
-        sample = self._dataset[index]
-        ids = self._ids
-        segments = [s | {"category_id": ids[s["category_id"]]} for s in sample.segments]
-        labels = sample.labels.new_tensor([self._index[k] for k in sample.labels.tolist()])
-        return dataclasses.replace(sample, segments=segments, labels=labels)
+    config: Config
+    categories: list[dict]
+    words: str
 
 
-def in_classes_of(config: Config, dataset: Dataset) -> tuple[Dataset, str]:
-    """A data set in the numbers of a model's classes, found by their names.
+def aligned(config: Config, dataset: Dataset) -> Aligned:
+    """Numbers a model's classes as a data set does, found by their names.
 
     Args:
         config: of the model. Without class names, its classes count as the data set's, in order.
         dataset: to measure the model on.
 
-    Returns:
-        The data set, with the model's categories first and then those that the model does not
-        know; and a sentence on classes that only one of both has, "" if there are none.
-
     Raises:
         ValueError: they have no class in common, or a model without names as many classes.
     """
-    theirs, ours = list(dataset.categories), list(config.categories)
+    ours, theirs = list(config.categories), list(dataset.categories)
     if not ours:
-        return _by_order(config, dataset)
-    if [(c["id"], c.get("name")) for c in ours] == [(c["id"], c.get("name")) for c in theirs]:
-        return dataset, ""
-    place = {_name(category): k for k, category in reversed(list(enumerate(ours)))}
-    unknown = [c for c in theirs if _name(c) not in place]
-    if len(unknown) == len(theirs):
-        raise ValueError(
-            f"the model knows other classes than these pictures have: {_list(ours)} there, "
-            f"{_list(theirs)} here; measure it on pictures with its own classes"
-        )
-    free = 1 + max(c["id"] for c in ours)
-    place |= {_name(c): len(ours) + k for k, c in enumerate(unknown)}
-    merged = ours + [c | {"id": free + k} for k, c in enumerate(unknown)]
-    for category in theirs:  # what counts as a thing is the truth's choice
-        if "isthing" in category:
-            k = place[_name(category)]
-            merged[k] = merged[k] | {"isthing": category["isthing"]}
-    index = [place[_name(category)] for category in theirs]
-    return Renumbered(dataset, merged, index), _told(ours, theirs, unknown, dataset)
+        partners, words = _by_order(config, theirs), UNNAMED
+    elif [_name(c) for c in ours] == [_name(c) for c in theirs]:
+        partners, words = theirs, ""
+    else:
+        partners = _by_name(ours, theirs)
+        words = _told(ours, theirs, partners, getattr(dataset, "task", "panoptic") == "instance")
+    taken = {category["id"] for category in theirs}
+    free = count(1 + max(category["id"] for category in (*config.classes, *theirs)))
+    classes = []
+    for mine, partner in zip(config.classes, partners):
+        own = mine["id"] if mine["id"] not in taken else next(free)
+        classes.append(mine | (partner or {"id": own}))
+    of_id = {category["id"]: category for category in classes}
+    categories = [of_id.pop(category["id"], category) for category in theirs]
+    config = dataclasses.replace(config, categories=tuple(classes))
+    return Aligned(config, categories + list(of_id.values()), words)
 
 
-def _by_order(config: Config, dataset: Dataset) -> tuple[Dataset, str]:
-    theirs = dataset.categories
+def _by_order(config: Config, theirs: list[dict]) -> list[dict]:
     if len(theirs) != config.num_classes:
         raise ValueError(
             f"the model has {config.num_classes} classes without names, these pictures have "
             f"{len(theirs)}: {_list(theirs)}; nobody can say which is which"
         )
-    numbered = [category | {"id": k} for k, category in enumerate(theirs)]
-    told = "the model has no class names: its classes are taken in the order of the data's"
-    return Renumbered(dataset, numbered, range(len(theirs))), told
+    return theirs
 
 
-def _told(ours: list[dict], theirs: list[dict], unknown: list[dict], dataset: Dataset) -> str:
+def _by_name(ours: list[dict], theirs: list[dict]) -> list[dict | None]:
+    """For each of the model's classes the data set's, if it has one; none is taken twice."""
+    named = {_name(category): category for category in reversed(theirs)}
+    partners = [named.pop(_name(category), None) for category in ours]
+    if not any(partners):
+        raise ValueError(
+            f"the model knows other classes than these pictures have: {_list(ours)} there, "
+            f"{_list(theirs)} here; measure it on pictures with its own classes"
+        )
+    return partners
+
+
+def _told(
+    ours: list[dict], theirs: list[dict], partners: list[dict | None], things_only: bool
+) -> str:
     """A sentence on classes that only one of both has."""
-    known = {_name(category) for category in theirs}
-    instance = getattr(dataset, "task", "panoptic") == "instance"
-    extra = [c for c in ours if _name(c) not in known and (c.get("isthing", 1) or not instance)]
+    unknown = [category for category in theirs if category not in partners]
+    alone = [category for category, partner in zip(ours, partners) if not partner]
+    extra = [c for c in alone if c.get("isthing", 1) or not things_only]
     told = []
     if unknown:
         told.append(f"the model does not know {_list(unknown)}, which count as missed")

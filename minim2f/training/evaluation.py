@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
-from ..inference import as_result
+from ..inference import Result, as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
-from ..prediction import predict_masks
+from ..prediction import Logits, predict_many, predict_masks
 from . import distributed
+from .class_names import aligned
 
 
 def evaluate(
-    model: Mask2Former, dataset: Dataset, progress: bool = False, top_k: int = 100
+    model: Mask2Former,
+    dataset: Dataset,
+    progress: bool = False,
+    top_k: int = 100,
+    batch_size: int = 1,
 ) -> dict:
     """Segments every picture of a data set and scores the results; processes share the work.
 
     Args:
-        model: its classes are the data set's categories.
+        model: its classes are the data set's categories, or some of them; see `aligned`.
         dataset: its task says what is measured: PQ, AP and mIoU for "panoptic", AP for "instance",
             mIoU for "semantic".
         progress: show a bar.
         top_k: for AP, so many (query, class) pairs of a picture are considered.
+        batch_size: so many pictures at most go through the network together, see `predict_many`.
 
     Returns:
         What `PanopticQuality.compute` returns; "miou" and "iou" (of each class) from `MeanIoU`;
@@ -36,14 +42,17 @@ def evaluate(
         object" is left out.
 
     Raises:
-        OSError, ValueError: a picture cannot be read, or its truth has other classes.
+        OSError, ValueError: a picture cannot be read, or has none of the model's classes.
         RuntimeError: another process had to stop.
     """
-    metrics, config = _metrics(dataset), as_numbered_in(dataset, model.config)
+    config, categories, _ = aligned(model.config, dataset)
+    metrics = _metrics(getattr(dataset, "task", "panoptic"), categories)
     wins = torch.zeros(model.config.num_queries, model.config.num_classes + 1, dtype=torch.int64)
     fault = ""
     try:
-        _score_own_share(model, config, dataset, metrics, wins, progress, top_k)
+        for sample, logits in _own_share(model, dataset, progress, batch_size):
+            _score(sample, logits, config, metrics, top_k)
+            wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
     except Exception as error:
         fault = f"{type(error).__name__}: {error}"
         if distributed.count() == 1:
@@ -59,46 +68,35 @@ def evaluate(
     return _scores(metrics) | {"wins": times}
 
 
-def as_numbered_in(dataset: Dataset, config: Config) -> Config:
-    """The Config whose results have the data set's category ids, if its classes are the data's.
-
-    They are if they have the same names in the same order, or no names and the same number.
-    """
-    names = [category.get("name") for category in dataset.categories]
-    same = not config.categories or [c["name"] for c in config.categories] == names
-    if not same or len(names) != config.num_classes:
-        return config
-    merged = tuple(mine | theirs for mine, theirs in zip(config.classes, dataset.categories))
-    return dataclasses.replace(config, categories=merged)
-
-
-def _score_own_share(
-    model: Mask2Former,
-    config: Config,
-    dataset: Dataset,
-    metrics: dict,
-    wins: torch.Tensor,
-    progress: bool,
-    top_k: int,
-) -> None:
-    """Updates metrics and wins with this process's share of the pictures."""
+def _own_share(
+    model: Mask2Former, dataset: Dataset, progress: bool, batch_size: int
+) -> Iterable[tuple[Sample, Logits]]:
+    """This process's share of the pictures, each with its prediction."""
     cuts = [len(dataset) * n // distributed.count() for n in range(distributed.count() + 1)]
     mine = range(*cuts[distributed.rank() :][:2])
-    for index in tqdm(mine, desc="evaluating", disable=not progress or distributed.rank() > 0):
-        sample = dataset[index]
-        logits = predict_masks(model, sample.image)
-        for task, metric in metrics.items():
-            result = as_result(*logits, config, task, top_k=top_k)
-            if task == "instance":
-                truth = (sample.segment_masks(), sample.segments)
-                metric.update(result.masks, result.segments, *truth)
-            else:
-                metric.update(result.ids, result.segments, sample.ids, sample.segments)
-        wins[range(len(wins)), logits[0].argmax(-1).cpu()] += 1
+    samples = (dataset[index] for index in mine)
+    predicted = predict_many(model, samples, batch_size, attrgetter("image"))
+    hidden = not progress or distributed.rank() > 0
+    return tqdm(predicted, "evaluating", len(mine), disable=hidden)
 
 
-def _metrics(dataset: Dataset) -> dict:
-    task, categories = getattr(dataset, "task", "panoptic"), dataset.categories
+def _score(sample: Sample, logits: Logits, config: Config, metrics: dict, top_k: int) -> None:
+    """Updates the metrics with one picture; no task's result is kept when the next one is made."""
+    for task, metric in metrics.items():
+        _update(metric, task, as_result(*logits, config, task, top_k=top_k), sample)
+
+
+def _update(
+    metric: PanopticQuality | MeanIoU | AveragePrecision, task: str, result: Result, sample: Sample
+) -> None:
+    if task == "instance":
+        truth = (sample.segment_masks(), sample.segments)
+        metric.update(result.masks, result.segments, *truth)
+    else:
+        metric.update(result.ids, result.segments, sample.ids, sample.segments)
+
+
+def _metrics(task: str, categories: list[dict]) -> dict:
     metrics: dict = {}
     if task == "panoptic":
         metrics["panoptic"] = PanopticQuality(categories)
@@ -188,7 +186,7 @@ def comparison(model: Mask2Former, sample: Sample, config: Config | None = None)
 
     Args:
         model, sample: the model's classes are those of the sample's data set.
-        config: to number the results as in the data set, see `as_numbered_in`; or the model's.
+        config: to number the results as in the data set, see `aligned`; or the model's.
     """
     config = config or model.config
     logits = predict_masks(model, sample.image)

@@ -90,8 +90,8 @@ def train(
             None writes nothing. Ctrl-C then saves before it leaves.
         resume: go on with the run in `folder`; it ends with the same weights as a run that was
             never interrupted.
-        unseen: evaluated every `recipe.evaluate_every` steps, after a checkpoint was saved. Its
-            categories are the model's, see `minim2f.training.class_names.in_classes_of`.
+        unseen: evaluated every `recipe.evaluate_every` steps, after a checkpoint was saved. It
+            has classes of the model, see `minim2f.training.class_names.aligned`.
         unseen_words: what these pictures are; stands beside every score.
         details: show the loss at the start for each prediction.
         note: more facts for the first line of the log, in JSON's types.

@@ -11,7 +11,8 @@ from ..data.sample import Dataset
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
 from . import distributed
-from .evaluation import as_numbered_in, comparison, evaluate, summary
+from .class_names import aligned
+from .evaluation import comparison, evaluate, summary
 from .losses import expected_loss
 from .run_folder import Run
 
@@ -108,9 +109,9 @@ def evaluate_and_draw(
 def _draw(model: Mask2Former, dataset: Dataset, path: Path) -> None:
     from .. import plots  # brings matplotlib, which only drawing needs
 
-    config = as_numbered_in(dataset, model.config)
+    config, categories, _ = aligned(model.config, dataset)
     rows = [comparison(model, dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
-    plots.save(plots.compare(rows, dataset.categories), path)
+    plots.save(plots.compare(rows, categories), path)
 
 
 def _tell_fault(what: str, error: Exception) -> None:
