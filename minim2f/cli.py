@@ -83,10 +83,14 @@ def run_walkthrough(args: argparse.Namespace) -> None:
 
 
 def run_bench(args: argparse.Namespace) -> None:
-    """Measures time and memory beside Hugging Face Transformers, at equal outputs."""
-    from .bench import report
+    """Measures time and memory beside Hugging Face Transformers; or time to learn."""
+    from .bench import learn, report
     from .bench.run import bench
 
+    if args.learn:
+        print(learn.table(learn.learn(args.out)))
+        print(f"wrote this and more into {args.out}")
+        return
     results = bench(args.out, tuple(args.names), args.device, args.rounds, args.quick)
     print(report.table(results))
     print(f"wrote this and more into {args.out}")
@@ -130,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     sub.add_argument("--rounds", type=int, default=3, help="pairs in each of three processes")
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
+    sub.add_argument(
+        "--learn",
+        action="store_true",
+        help="instead: minutes until the tiny model finds unseen scenes, before and now, in turn",
+    )
     sub.add_argument("-o", "--out", type=Path, default=Path("out/bench"), help="folder for results")
 
     _book_actions(command(run_book, "book"))

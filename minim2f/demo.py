@@ -22,6 +22,7 @@ from .training.loop import train
 from .training.recipe import TINY, TrainConfig
 
 PICTURES = 4  # of each kind in the final picture
+SHOWN = 288  # pixels of a scene there; the model looks at it in its own size, and draws in this one
 UNSEEN = 200  # scenes that the result is measured on
 
 
@@ -44,13 +45,15 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
     model = learn(drawn, dataclasses.replace(TINY, steps=steps))
     print(f"trained {steps} steps in {time.perf_counter() - begin:.0f} s, from random weights")
     scores = evaluate(model, unseen, progress=True)
-    rows = [comparison(model, unseen[i]) for i in range(PICTURES)]
+    large = open_dataset("scenes", "val", length=PICTURES, size=SHOWN)
+    rows = [comparison(model, sample) for sample in large]
     categories = {c["id"]: c for c in unseen.categories}
     real = real_pictures(PICTURES)
     if real:
         print(f"now another one learns {len(real)} real pictures by heart, too few to generalise")
         begin = time.perf_counter()
-        model = learn(real, dataclasses.replace(TINY, steps=real_steps, batch_size=len(real)))
+        small = SampleList([drop_empty(resize(s, 128, 160)) for s in real], real.categories)
+        model = learn(small, dataclasses.replace(TINY, steps=real_steps))
         seconds = time.perf_counter() - begin
         fit = evaluate(model, real)
         print(f"PQ {fit['All']['pq']:.2f} on these {len(real)} training pictures, {seconds:.0f} s")
@@ -75,7 +78,7 @@ def learn(dataset: Dataset, recipe: TrainConfig) -> Mask2Former:
 
 
 def real_pictures(count: int) -> SampleList | None:
-    """A few coco-mini training pictures, made small; None if there are none, and a message."""
+    """A few coco-mini training pictures; None if there are none, and a message."""
     try:
         folder = fetch_coco_mini(mirror=os.environ.get("MINIM2F_MIRROR"), progress=False)
     except FetchError as error:
@@ -83,5 +86,4 @@ def real_pictures(count: int) -> SampleList | None:
         return None
     photos = open_dataset(folder, "train")
     clear = (sample for sample in photos if 3 <= len(sample.labels) <= 10)
-    small = [drop_empty(resize(s, 128, 160)) for s in islice(clear, count)]
-    return SampleList(small, photos.categories)
+    return SampleList(list(islice(clear, count)), photos.categories)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
-from minim2f.bench import contest, measure, report
+from minim2f.bench import contest, learn, measure, report
+from minim2f.training.recipe import TrainConfig
 
 CPU = torch.device("cpu")
 
@@ -58,3 +61,31 @@ def test_table_and_picture_show_what_was_measured(tmp_path):
     for told in ("a machine", "**2.00**", "1.90 to 2.10", "**0.50**", "0.250 s", "1.25", "1.0e-02"):
         assert told in text
     assert report.picture(results, tmp_path / "bench.png").stat().st_size > 5000
+
+
+# ---- time to learn ---------------------------------------------------------------------------
+
+
+def test_the_time_to_a_quality_lies_on_the_line_between_two_measurements():
+    run = [(1.0, 10, 0.4), (2.0, 20, 0.6), (3.0, 30, 0.5), (4.0, 40, 0.9)]
+    assert learn.minutes_to(run, 0.2) == pytest.approx(0.5)  # on the line from nothing
+    assert learn.minutes_to(run, 0.55) == pytest.approx(1.75)
+    assert learn.minutes_to(run, 0.8) == pytest.approx(3.75)  # first reached after the dip
+    assert learn.minutes_to(run, 0.95) is None
+
+
+def test_both_ways_are_trained_in_turn_and_stored(tmp_path, monkeypatch):
+    recipe = TrainConfig(steps=2, batch_size=2, jitter="none")
+    small = {name: learn.Way(way.config, recipe) for name, way in learn.WAYS.items()}
+    monkeypatch.setattr(learn, "WAYS", small)
+    monkeypatch.setattr(learn, "SCENES", 4)
+    results = learn.learn(tmp_path, seeds=(0, 1), unseen=2)
+    assert {name: len(runs) for name, runs in results["runs"].items()} == {"before": 2, "now": 2}
+    for runs in results["runs"].values():
+        for run in runs:
+            assert [steps for _, steps, _ in run] == [1, 2]
+            assert 0 < run[0][0] < run[1][0] and 0 <= run[1][2] <= 1
+    table = (tmp_path / "learn.md").read_text()
+    assert "| before | reached by 0 of 2 |" in table and "2 unseen scenes" in table
+    assert json.loads((tmp_path / "learn.json").read_text())["runs"].keys() == small.keys()
+    assert (tmp_path / "learn.png").stat().st_size > 5000

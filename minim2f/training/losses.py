@@ -180,11 +180,12 @@ class Criterion:
     def _masks(
         self, drawn: Tensor, points: Tensor, truth: Tensor, segments: Tensor, num_masks: float
     ) -> dict[str, Tensor]:
-        """Masks of matched queries (M, h, w) and their segments in the truth, compared at points."""
+        """Masks of matched queries (M, h, w) and their segments of the truth, at points."""
         # the truth is large and stays where it is; the points are put into its order
         at = points.new_zeros(len(truth), *points.shape[1:]).index_copy(0, segments, points)
+        height, width = drawn.shape[1:]
         with scope():
-            check("matched masks", drawn, "M h w", M=len(points), h=drawn.shape[1], w=drawn.shape[2])
+            check("matched masks", drawn, "M h w", M=len(points), h=height, w=width)
             check("loss points", points, "M P 2", P=points.shape[1])
             masks = sample(truth[:, None], at)[segments, 0]
             logits = sample(drawn[:, None], points)[:, 0]
