@@ -148,7 +148,7 @@ def _recipe(args: argparse.Namespace, config: Config, dataset: Dataset) -> Train
     """The published recipe of the task, or tiny's for tiny; the command line has the last word."""
     if args.recipe:
         recipe = TrainConfig(**args.recipe)
-    elif config.backbone == PRESETS["tiny"].backbone:
+    elif config.backbone.startswith("resnet10"):
         recipe = TINY
     else:
         recipe = SEMANTIC if dataset.task == "semantic" else TrainConfig()

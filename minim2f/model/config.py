@@ -87,7 +87,7 @@ def require_complete(categories: Sequence[dict]) -> None:
 TINY_SIZES = dict(num_classes=13, channels=64, num_queries=16, num_layers=3, ffn_channels=256)
 TINY_PICTURES = dict(num_points=512, short_side=96, long_side=192)
 PRESETS = {
-    "tiny": Config("resnet10", False, pixel_decoder="fpn", **TINY_SIZES, **TINY_PICTURES),
+    "tiny": Config("resnet10_half", False, pixel_decoder="fpn", **TINY_SIZES, **TINY_PICTURES),
     "r50": Config("resnet50"),
     "r101": Config("resnet101"),
     "swin_t": Config("swin_t"),

@@ -94,7 +94,7 @@ SEMANTIC = TrainConfig(steps=160_000, schedule="poly", jitter="shortest-edge", c
 TINY = TrainConfig(
     steps=1500,  # minutes on a laptop
     batch_size=8,  # more steps in these minutes
-    learning_rate=8e-4,  # from random weights, a small network learns faster at a higher rate;
+    learning_rate=3e-3,  # from random weights, a small network learns faster at a higher rate;
     backbone_multiplier=1.0,  # its backbone too, which has nothing yet that is worth keeping
     clip_norm=1.0,  # 0.01 was made for a pretrained backbone
     warmup=50,  # Adam's first estimates are poor, and the rate is high
