@@ -23,6 +23,7 @@ FORMS = (
     "labels",
     "ignore",
     "zero_is_void",
+    "binary",
     "skip_faulty",
 )  # how the files are to be read
 PLACES = ("images", "labels")
@@ -168,6 +169,9 @@ def add_form_arguments(sub: argparse.ArgumentParser) -> None:
     files.add_argument("--ignore", type=int, metavar="N", help="this label is void, too")
     files.add_argument(
         "--zero-is-void", action="store_true", default=None, help="0 is void, 1 the first class"
+    )
+    files.add_argument(
+        "--binary", action="store_true", default=None, help="0 is background, all else the object"
     )
     files.add_argument(
         "--skip-faulty", action="store_true", default=None, help="leave out what is at fault"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,40 +15,11 @@ from .forms import (
     refuse_unsplit,
     walk,
 )
+from .map_options import MapOptions
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 Files = dict[Path, list[Path]]  # by split and name, without endings
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """What a caller says about files that they do not say themselves.
-
-    Attributes:
-        images, labels, ignore, zero_is_void: see `minim2f.data.open.open_dataset`.
-    """
-
-    images: str | os.PathLike | None = None
-    labels: str | os.PathLike | None = None
-    ignore: int | None = None
-    zero_is_void: bool = False
-
-    def __post_init__(self) -> None:
-        if self.ignore is not None and not 0 <= self.ignore <= 255:
-            raise ValueError(f"ignore={self.ignore}: the numbers of a label map are 0 ... 255")
-
-    def refuse_for_coco(self, path: Path) -> None:
-        """Raises if there is an option that only label maps have.
-
-        Raises:
-            ValueError: says which.
-        """
-        if self.ignore is not None or self.zero_is_void:
-            raise ValueError(
-                f"{path} is COCO JSON; ignore and zero_is_void are for label maps, where numbers "
-                "are classes"
-            )
 
 
 class Root(NamedTuple):
@@ -160,7 +129,8 @@ def _roots(folder: Path, options: MapOptions) -> list[Root]:
         if len(full) > 1:
             names = ", ".join(str(roots[0].labels) for roots in full)
             raise ValueError(
-                f"{folder} has several folders of label maps: {names}; say which one (labels=...)"
+                f"{folder} has several folders of label maps: {names}; say which one "
+                "(--labels FOLDER, labels=... in Python)"
             )
         return (full or candidates)[0]
     return []
@@ -189,7 +159,7 @@ def _chosen_roots(folder: Path, options: MapOptions) -> list[Root]:
                 names = ", ".join(map(str, found))
                 raise ValueError(
                     f"{folder} has several folders of label maps: {names}; say which one "
-                    "(labels=...)"
+                    "(--labels FOLDER, labels=... in Python)"
                 )
         if not found:
             return []

@@ -10,7 +10,9 @@ from .coco_instances import CocoInstances
 from .coco_json import KEYS, looks_like_instances, read_json
 from .coco_panoptic import CocoPanoptic
 from .forms import Found, annotation_files, choose_split, is_split_word, kind_of
-from .label_maps import LabelMaps, MapOptions, has_label_maps
+from .label_maps import LabelMaps
+from .map_files import has_label_maps
+from .map_options import MapOptions
 from .sample import Dataset
 
 READERS = {"panoptic": CocoPanoptic, "instances": CocoInstances}

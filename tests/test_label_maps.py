@@ -1,0 +1,252 @@
+"""Label maps as people have them: class lists, kinds of PNG, masks, folders, lists of splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from minim2f.data import open_dataset
+from minim2f.data.check import find_faults, survey
+
+HEIGHT, WIDTH = 12, 16
+
+
+def save_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def columns(*numbers: int, dtype: type = np.uint8) -> np.ndarray:
+    """A column of each number in turn."""
+    return np.resize(np.array(numbers, dtype), WIDTH)[None].repeat(HEIGHT, 0)
+
+
+def save_map(path: Path, *numbers: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(columns(*(numbers or (0, 1, 255)))).save(path)
+
+
+def one_map(folder: Path, *numbers: int, names: str | bytes | None = None) -> Path:
+    """A picture a.jpg with its map, and perhaps classes.txt."""
+    save_image(folder / "images" / "a.jpg")
+    save_map(folder / "labels" / "a.png", *numbers)
+    if names is not None:
+        content = names if isinstance(names, bytes) else names.encode()
+        (folder / "classes.txt").write_bytes(content)
+    return folder
+
+
+def names_of(folder: Path, **options: object) -> list[str]:
+    return [category["name"] for category in open_dataset(folder, **options).categories]
+
+
+# --- classes.txt --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "0 sky\n1 dirt road",
+        "0: sky\n1: dirt road\n",
+        "0:sky\r\n1:dirt road\r\n",
+        "0,sky\n1,dirt road",
+        "0\tsky\n1\tdirt road",
+        "0. sky\n1. dirt road",
+        "00) sky\n01) dirt road",
+        "0 - sky\n1 - dirt road\n\n",
+        "\ufeff0=sky\n1=dirt road",
+    ],
+)
+def test_numbered_lines_lose_their_numbers(tmp_path, names):
+    folder = one_map(tmp_path, names=names)
+    assert names_of(folder) == ["sky", "dirt road"] and find_faults(folder) == []
+
+
+@pytest.mark.parametrize(
+    "names", ["bike\n2 wheeler\n4x4", "3d-box\n2-wheeler", "class 0\nclass 1", "7up\n0cola"]
+)
+def test_names_that_begin_with_a_number_are_names(tmp_path, names):
+    assert names_of(one_map(tmp_path, names=names)) == names.splitlines()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "1 sky\n2 road",
+        "0 sky\n2 road",
+        "7: sky\n8: road\n11: car",
+        "1 sky\n0 road",
+        "0 sky\n0 road",
+        "0 sky\n1 road\ncar",
+    ],
+)
+def test_other_numbering_is_one_fault(tmp_path, names):
+    folder = one_map(tmp_path, 0, 1, 2, 3, names=names)
+    (line,) = find_faults(folder)
+    assert "classes.txt numbers" in line and "0, 1, 2, ..." in line
+    with pytest.raises(ValueError, match="classes.txt numbers"):
+        open_dataset(folder)
+
+
+def test_numbers_are_those_in_the_maps_where_0_is_void(tmp_path):
+    folder = one_map(tmp_path, 0, 1, 2, names="1 sky\n2 road")
+    assert "--zero-is-void" in find_faults(folder)[0]
+    for names in ("1 sky\n2 road", "0 unlabelled\n1 sky\n2 road", "sky\nroad"):
+        (folder / "classes.txt").write_text(names)
+        assert names_of(folder, zero_is_void=True) == ["sky", "road"]
+        assert find_faults(folder, zero_is_void=True) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "天空\n道路".encode("gbk"),
+        "ciel\nforêt".encode("latin-1"),
+        "sky\nroad".encode("utf-16"),
+        "sky\nroad".encode("utf-16-le"),
+        b"",
+        b"\n \n",
+        b"\xef\xbb\xbf",
+    ],
+)
+def test_a_class_list_of_another_encoding_or_empty_is_one_fault(tmp_path, content):
+    folder = one_map(tmp_path, names=content)
+    for k in range(5):
+        save_image(folder / "images" / f"{k}.jpg")
+        save_map(folder / "labels" / f"{k}.png", 0, 1, 2, 3)
+    (line,) = find_faults(folder)
+    assert "classes.txt" in line and "save it as UTF-8" in line
+    with pytest.raises(ValueError, match="save it as UTF-8"):
+        open_dataset(folder)
+
+
+def test_a_fault_of_the_class_list_hides_no_other(tmp_path):
+    folder = one_map(tmp_path, names=b"")
+    save_map(folder / "labels" / "a.png")
+    Image.fromarray(columns(0)[1:]).save(folder / "labels" / "a.png")
+    one, other = find_faults(folder)
+    assert "UTF-8" in one and "as large as the image" in other
+
+
+# --- kinds of PNG -------------------------------------------------------------------------------
+
+
+def as_kind(kind: str, numbers: np.ndarray) -> Image.Image:
+    opaque = np.full_like(numbers, 255)
+    return {
+        "RGB": lambda: Image.fromarray(np.stack([numbers] * 3, -1)),
+        "RGBA": lambda: Image.fromarray(np.stack([numbers] * 3 + [opaque], -1)),
+        "LA": lambda: Image.merge("LA", (Image.fromarray(numbers), Image.fromarray(opaque))),
+        "16 bits": lambda: Image.fromarray(numbers.astype(np.uint16)),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "LA", "16 bits"])
+def test_a_map_is_read_from_any_png_that_has_its_numbers(tmp_path, kind):
+    folder = one_map(tmp_path, 0, 1, 2, 255)
+    plain = open_dataset(folder)[0]
+    as_kind(kind, columns(0, 1, 2, 255)).save(folder / "labels" / "a.png")
+    assert find_faults(folder) == []
+    assert torch.equal(open_dataset(folder)[0].ids, plain.ids)
+    assert torch.equal(open_dataset(folder, ignore=2)[0].ids, plain.ids * (plain.ids != 3))
+
+
+def colours() -> np.ndarray:
+    pixels = np.stack([columns(0, 1)] * 3, -1)
+    pixels[0, 0, 2] = 7
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (colours(), "number of the class instead of its colour"),
+        (columns(0, 256, dtype=np.uint16), "numbers up to 256"),
+        (np.stack([columns(0, 1)] * 3 + [columns(255, 0)], -1), "transparent"),
+    ],
+)
+def test_a_map_that_would_lose_something_is_refused_with_a_way_out(tmp_path, pixels, words):
+    folder = one_map(tmp_path, names="sky\nroad")
+    Image.fromarray(pixels).save(folder / "labels" / "a.png")
+    (line,) = find_faults(folder)
+    assert words in line and "a.png" in line
+
+
+# --- masks of 0 and something else --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("object", [1, 255, 128])
+@pytest.mark.parametrize("names", [None, "ground\nnut"])
+def test_masks_can_be_read_as_background_and_object(tmp_path, object, names):
+    folder = one_map(tmp_path, 0, 0, object, names=names)
+    assert names_of(folder, binary=True) == (names or "background\nobject").splitlines()
+    sample = open_dataset(folder, binary=True)[0]
+    assert sample.labels.tolist() == [0, 1]
+    assert torch.equal(sample.ids, torch.from_numpy(columns(1, 1, 2)).long())
+    assert find_faults(folder, binary=True) == [] == survey(folder, binary=True).warnings
+
+
+def test_smooth_edges_and_sixteen_bits_are_object_and_a_number_stays_void(tmp_path):
+    folder = one_map(tmp_path, 0, 3, 100, 254, 255)
+    assert open_dataset(folder, binary=True)[0].ids[0, :5].tolist() == [1, 2, 2, 2, 2]
+    assert open_dataset(folder, binary=True, ignore=100)[0].ids[0, :5].tolist() == [1, 2, 0, 2, 2]
+    Image.fromarray(columns(0, 65535, dtype=np.uint16)).save(folder / "labels" / "a.png")
+    assert open_dataset(folder, binary=True)[0].ids[0, :2].tolist() == [1, 2]
+
+
+def test_check_recommends_it(tmp_path):
+    folder = one_map(tmp_path, 0, 255)
+    (warning,) = survey(folder).warnings
+    assert "--binary" in warning and "binary=True" in warning
+    folder = one_map(tmp_path, 0, 9, 254, names="ground\nnut")
+    assert "--binary" in find_faults(folder)[0]
+
+
+def test_one_class_everywhere_is_not_taken_for_a_mask(tmp_path):
+    (warning,) = survey(one_map(tmp_path, 0)).warnings
+    assert "only class" in warning and "void" not in warning and "--binary" not in warning
+
+
+def test_what_contradicts_binary_is_refused(tmp_path):
+    folder = one_map(tmp_path, 0, 255, names="a\nb\nc")
+    (line,) = find_faults(folder, binary=True)
+    assert "3 names" in line and "--binary" in line
+    with pytest.raises(ValueError, match="--binary.*--zero-is-void"):
+        open_dataset(folder, binary=True, zero_is_void=True)
+
+
+def test_messages_name_what_the_command_line_calls_it(tmp_path):
+    folder = one_map(tmp_path, 0, 1, 2, 3, names="sky\nroad\ncar")
+    assert "--zero-is-void" in find_faults(folder)[0]
+    (folder / "classes.txt").write_text("sky\nroad\ncar\nvoid")
+    assert "--ignore 3" in "\n".join(survey(folder).warnings)
+    (folder / "masks").mkdir()
+    save_map(folder / "masks" / "a.png")
+    assert "--labels" in find_faults(folder)[0]
+
+
+# --- what a survey says -------------------------------------------------------------------------
+
+
+def test_a_survey_counts_in_singular_and_plural(tmp_path):
+    text = str(survey(one_map(tmp_path, 0, names="sky")))
+    assert text.startswith("1 picture (all 1), 1 class, semantic")
+    save_image(tmp_path / "images" / "b.jpg")
+    save_map(tmp_path / "labels" / "b.png", 0)
+    (tmp_path / "classes.txt").write_text("sky\nroad")
+    assert str(survey(tmp_path)).startswith("2 pictures (all 2), 2 classes, semantic")
+
+
+def test_a_survey_names_sizes_that_occur_and_says_how(tmp_path):
+    sizes = [(36, 48), (64, 48), (48, 64), (48, 64)]
+    for k, size in enumerate(sizes):
+        save_image(tmp_path / "images" / f"{k}.jpg", size)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / "labels" / f"{k}.png")
+    (line,) = [line for line in str(survey(tmp_path)).splitlines() if line.startswith("size")]
+    assert line == ("size (height x width): 3 sizes, from 36 x 48 to 64 x 48, most often 48 x 64")
