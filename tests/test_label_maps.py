@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from minim2f.data import open_dataset
 from minim2f.data.check import find_faults, survey
+from minim2f.data.splits import splits_of
 
 HEIGHT, WIDTH = 12, 16
 
@@ -250,3 +252,192 @@ def test_a_survey_names_sizes_that_occur_and_says_how(tmp_path):
         Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / "labels" / f"{k}.png")
     (line,) = [line for line in str(survey(tmp_path)).splitlines() if line.startswith("size")]
     assert line == ("size (height x width): 3 sizes, from 36 x 48 to 64 x 48, most often 48 x 64")
+
+
+# --- lists of splits ----------------------------------------------------------------------------
+
+LISTED = {"train": "abc", "val": "d"}
+
+
+def pictures(folder: Path, names: str = "abcd", images: str = "images") -> None:
+    for name in names:
+        save_image(folder / images / f"{name}.jpg")
+        save_map(folder / "labels" / f"{name}.png")
+
+
+def lists(folder: Path, line: str = "{}", **splits: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in splits.items():
+        (folder / f"{split}.txt").write_text("".join(line.format(*n * 2) + "\n" for n in names))
+
+
+def names_in(folder: Path, split: str | None) -> str:
+    return "".join(sample.file_name[-5] for sample in open_dataset(folder, split))
+
+
+@pytest.mark.parametrize("line", ["{}", "{}.jpg", "images/{}.jpg", "images\\{}.jpg"])
+@pytest.mark.parametrize("where", [".", "splits", "ImageSets/Segmentation"])
+def test_lists_are_splits(tmp_path, line, where):
+    pictures(tmp_path)
+    lists(tmp_path / where, line, **LISTED)
+    lists(tmp_path / where, trainval="abcd")
+    assert splits_of(tmp_path) == ["train", "val"] and find_faults(tmp_path) == []
+    assert names_in(tmp_path, "train") == "abc" and names_in(tmp_path, "val") == "d"
+    assert names_in(tmp_path, "validation") == "d" and names_in(tmp_path, None) == "abcd"
+    assert survey(tmp_path).pictures == {"train": 3, "val": 1}
+    with pytest.raises(ValueError, match="train.*val"):
+        open_dataset(tmp_path, "test")
+
+
+def test_lists_may_name_the_label_map_too_and_names_may_have_spaces(tmp_path):
+    pictures(tmp_path)
+    lists(tmp_path, "images/{}.jpg labels/{}.png", **LISTED)
+    assert names_in(tmp_path, "train") == "abc"
+    save_image(tmp_path / "images" / "a b.jpg")
+    save_map(tmp_path / "labels" / "a b.png")
+    (tmp_path / "val.txt").write_text("a b.jpg")
+    assert [s.file_name for s in open_dataset(tmp_path, "val")] == ["a b.jpg"]
+
+
+def test_pictures_without_maps_that_no_list_names_are_no_part_of_the_data(tmp_path):
+    pictures(tmp_path)
+    lists(tmp_path, **LISTED)
+    save_image(tmp_path / "images" / "e.jpg")
+    assert find_faults(tmp_path) == [] and names_in(tmp_path, None) == "abcd"
+    lists(tmp_path, train="abce")
+    (line,) = find_faults(tmp_path)
+    assert "e.jpg: its label map is missing" in line
+
+
+def test_lists_choose_among_folders_that_are_no_splits(tmp_path):
+    for camera in ("left", "right"):
+        save_image(tmp_path / "images" / camera / "a.jpg")
+        save_map(tmp_path / "labels" / camera / "a.png")
+    (tmp_path / "train.txt").write_text("left/a\n")
+    (tmp_path / "val.txt").write_text("right/a.jpg\n")
+    assert [s.file_name for s in open_dataset(tmp_path, "val")] == ["right/a.jpg"]
+    (tmp_path / "val.txt").write_text("a.jpg\n")
+    assert "one of several" in find_faults(tmp_path)[0]
+
+
+def test_folders_that_are_splits_need_no_lists(tmp_path):
+    for split in ("train", "val"):
+        save_image(tmp_path / "images" / split / f"{split[0]}.jpg")
+        save_map(tmp_path / "labels" / split / f"{split[0]}.png")
+    lists(tmp_path, train="xyz")
+    assert names_in(tmp_path, "train") == "t" and find_faults(tmp_path) == []
+
+
+def test_faults_of_lists_are_named(tmp_path):
+    pictures(tmp_path)
+    lists(tmp_path, train="abx", val="d")
+    (line,) = find_faults(tmp_path)
+    assert "train.txt: line 3, 'x', names no picture" in line
+    with pytest.raises(FileNotFoundError, match="line 3"):
+        open_dataset(tmp_path, "train")
+    (tmp_path / "train.txt").write_bytes("天".encode("gbk"))
+    (line,) = find_faults(tmp_path)
+    assert "train.txt" in line and "UTF-8" in line
+
+
+def test_what_is_odd_about_lists_is_warned_of(tmp_path):
+    pictures(tmp_path)
+    lists(tmp_path, train="abd", val="d")
+    warnings = "\n".join(survey(tmp_path).warnings)
+    assert "in several of train.txt, val.txt: 1" in warnings
+    assert "in none of train.txt, val.txt: 1" in warnings
+
+
+# --- where things are ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["aa", "aa/images", "aa.json"])
+@pytest.mark.parametrize("options", [{}, {"labels": "gt"}, {"binary": True}])
+def test_a_path_that_is_not_there_is_said_first(tmp_path, name, options):
+    (line,) = find_faults(tmp_path / name, **options)
+    assert f"{name}: there is no such" in line and "--data" in line
+    for ask in (open_dataset, splits_of):
+        with pytest.raises(FileNotFoundError, match="there is no such"):
+            ask(tmp_path / name)
+
+
+@pytest.mark.parametrize("folders", [("imgs", "gt"), (".", "."), ("photos/all", "truth")])
+def test_an_unknown_layout_says_what_a_folder_looks_like_and_which_options_help(tmp_path, folders):
+    save_image(tmp_path / folders[0] / "a.jpg")
+    save_map(tmp_path / folders[1] / "a.png")
+    (line,) = find_faults(tmp_path)
+    for words in ("layout", "images/", "labels/", "--images FOLDER --labels FOLDER"):
+        assert words in line
+    assert folders == (".", ".") or folders[1] in line
+
+
+@pytest.mark.parametrize("part", ["images", "labels", "images/train", "labels/train"])
+def test_a_part_of_a_data_set_is_told_its_parent(tmp_path, part):
+    save_image(tmp_path / "a" / "images" / "train" / "a.jpg")
+    save_map(tmp_path / "a" / "labels" / "train" / "a.png")
+    (line,) = find_faults(tmp_path / "a" / part)
+    assert f"give its parent, {tmp_path / 'a'}" in line
+    (tmp_path / "a" / "other").mkdir()
+    assert "parent" not in find_faults(tmp_path / "a" / "other")[0]
+
+
+def test_a_picture_instead_of_a_folder_is_named(tmp_path):
+    save_image(tmp_path / "a.jpg")
+    assert "give the folder" in find_faults(tmp_path / "a.jpg")[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("Images", "Labels"),
+        ("IMAGES", "masks"),
+        ("jpegimages", "segmentationclass"),
+        ("Train/Images", "Train/Masks"),
+        ("Train", "train_Labels"),
+    ],
+)
+def test_capitals_do_not_matter(tmp_path, images, labels):
+    save_image(tmp_path / images / "a.jpg")
+    save_map(tmp_path / labels / "a.png")
+    assert find_faults(tmp_path) == [] and len(open_dataset(tmp_path)) == 1
+
+
+def test_capitals_do_not_matter_beside_json(tmp_path):
+    pictures(tmp_path, "a", images="Images")
+    segment = {"segmentation": [[1, 1, 7, 1, 7, 7]], "id": 0, "image_id": 0, "category_id": 1}
+    document = {
+        "images": [{"id": 0, "file_name": "a.jpg"}],
+        "annotations": [segment | {"iscrowd": 0}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "instances_train.json").write_text(json.dumps(document))
+    assert find_faults(tmp_path) == [] and open_dataset(tmp_path).task == "instance"
+
+
+@pytest.mark.parametrize("way", [str, Path])
+def test_named_folders_are_found_from_the_data_too(tmp_path, monkeypatch, way):
+    pictures(tmp_path / "data", images="imgs")
+    (tmp_path / "data" / "labels").rename(tmp_path / "data" / "gt")
+    options = {"images": way("imgs"), "labels": way("gt")}
+    monkeypatch.chdir(tmp_path)
+    assert find_faults(tmp_path / "data", **options) == find_faults("data", **options) == []
+    assert len(open_dataset("data", **options)) == 4 and splits_of("data", **options) == []
+    assert survey("data", **options).pictures == {"all": 4}
+    pictures(tmp_path, "a", images="imgs")  # from here comes first
+    assert len(open_dataset("data", images="imgs", labels="labels")) == 1
+    (line,) = find_faults("data", images="nowhere")
+    assert "nowhere: there is no such folder" in line and "nor in data" in line
+
+
+@pytest.mark.parametrize("ending", ["", "_mask"])
+@pytest.mark.parametrize(
+    ("suffix", "words"), [("jpg", "JPEG"), ("JPEG", "JPEG"), ("bmp", "no PNG"), ("tif", "no PNG")]
+)
+def test_a_label_map_that_is_no_png_is_named_as_what_it_is(tmp_path, ending, suffix, words):
+    for name in "ab":
+        save_image(tmp_path / "images" / f"{name}.png")
+        save_map(tmp_path / "masks" / f"{name}{ending}.{suffix}")
+    lines = find_faults(tmp_path)
+    assert len(lines) == 2 and f"a{ending}.{suffix}: this label map is" in lines[0]
+    assert all(words in line and "missing" not in line for line in lines)

@@ -37,7 +37,8 @@ class LabelMaps:
 
     Args:
         folder: holds images, label maps and perhaps `classes.txt`.
-        split: the folder within the images' to take, if there are any; None takes all images.
+        split: the folder within the images', or the list, to take, if there are any; None takes all
+            images.
         faults: gets what is wrong with the folder, and images at fault are left out; without a
             list, that is raised.
         options: other folders, and which numbers are void.
@@ -60,8 +61,8 @@ class LabelMaps:
     ):
         self.folder, self._options = Path(folder), options
         files = MapFiles.find(self.folder, options)
-        images, labels = files.of_split(split)
         found = [] if faults is None else faults
+        images, labels = files.of_split(split, found)
         found += _pair_faults(files, images, labels)
         names = self._names(files, found)
         if faults is None:
@@ -72,7 +73,7 @@ class LabelMaps:
 
     @staticmethod
     def splits(folder: str | os.PathLike, options: MapOptions = MapOptions()) -> list[str]:
-        """The names of the folders within the images' folder, or of those that hold images."""
+        """The names of the folders of images, or of the lists that name images."""
         return MapFiles.find(Path(folder), options).splits()
 
     def _names(self, files: MapFiles, faults: list[str]) -> list[str]:
@@ -163,6 +164,9 @@ def _pair_faults(
     faults: list[str] = []
     for key in sorted(images.keys() - labels.keys()):
         wanted = files.map_of(key)
+        if other := files.other_map_of(key):
+            faults.append(_no_png(other))
+            continue
         faults.append(MissingFile(f"{images[key][0]}: its label map is missing, {wanted}"))
     for key in sorted(labels.keys() - images.keys()):
         faults.append(MissingFile(f"{labels[key][0]}: this label map has no image {key}"))
@@ -170,6 +174,15 @@ def _pair_faults(
         if len(paths) > 1:
             faults.append(f"{paths[1]}: {paths[0].name} has the same name; rename one")
     return faults
+
+
+def _no_png(path: Path) -> str:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return (
+            f"{path}: this label map is a JPEG, and JPEG changes numbers; save it as PNG from "
+            "where it was drawn"
+        )
+    return f"{path}: this label map is no PNG; convert it to one, with the same numbers"
 
 
 def _segment(ids: np.ndarray, id: int) -> dict:

@@ -13,6 +13,7 @@ from .coco_mini import find_coco_mini
 from .coco_panoptic import CocoPanoptic
 from .faults import grouped, raise_faults
 from .label_maps import LabelMaps
+from .map_files import MapFiles, has_label_maps
 from .map_options import MapOptions
 from .sample import Dataset
 from .scenes import Scenes
@@ -152,3 +153,19 @@ def find_splits(
         return [source.split for source in sources]
     rows = [row for row in read_json(sources[0].path)["images"] if isinstance(row, dict)]
     return sorted({row["split"] for row in rows if isinstance(row.get("split"), str)})
+
+
+def oddities_of_splits(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+) -> list[str]:
+    """Sentences on pictures with label maps that are in several of the lists of splits, or in none.
+
+    Args:
+        path, images, labels: as in `open_dataset`.
+    """
+    options = MapOptions(images, labels).within(Path(path))
+    if has_label_maps(Path(path), options):
+        return MapFiles.find(Path(path), options).oddities()
+    return []

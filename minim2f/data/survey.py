@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .images import orientation
-from .open import find_splits, open_dataset
+from .open import find_splits, oddities_of_splits, open_dataset
 from .sample import Dataset, Sample
 from .subsets import image_path
 
@@ -125,6 +125,8 @@ def survey(
     total = sum(height * width * n for (height, width), n in found.sizes.items())
     found.void = tally.void / total if total else 0.0
     found.warnings = list(_warnings(found, tally, num_queries))
+    if known and found.task == "semantic":
+        found.warnings += oddities_of_splits(data, **_places(options))
     return found
 
 
@@ -132,9 +134,12 @@ def _parts(data: Dataset | str | os.PathLike, options: dict) -> Iterator[tuple[s
     if not isinstance(data, (str, os.PathLike)):
         yield getattr(data, "name", "all"), data
         return
-    chosen = {key: options[key] for key in ("images", "labels") if key in options}
-    for split in find_splits(data, **chosen) or [None]:
+    for split in find_splits(data, **_places(options)) or [None]:
         yield split or "all", open_dataset(data, split, **options)
+
+
+def _places(options: dict) -> dict:
+    return {key: options[key] for key in ("images", "labels") if key in options}
 
 
 @dataclass
