@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,30 @@ def test_a_map_is_read_from_any_png_that_has_its_numbers(tmp_path, kind):
     assert find_faults(folder) == []
     assert torch.equal(open_dataset(folder)[0].ids, plain.ids)
     assert torch.equal(open_dataset(folder, ignore=2)[0].ids, plain.ids * (plain.ids != 3))
+
+
+def small_png(path: Path, bits: int, numbers: np.ndarray) -> None:
+    """A grey PNG of few bits, written by hand: Pillow has none."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        end = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + end
+
+    binary = np.unpackbits(numbers[..., None], axis=-1)[..., -bits:]
+    rows = np.packbits(binary.reshape(len(numbers), -1), axis=-1)
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, bits, 0, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_numbers_of_few_bits_are_not_stretched(tmp_path, bits):
+    numbers = [0, 1, 2**bits - 1] if bits < 8 else [0, 1, 200]
+    folder = one_map(tmp_path)
+    small_png(folder / "labels" / "a.png", bits, columns(*numbers))
+    ids = open_dataset(folder)[0].ids
+    assert ids[0, :3].tolist() == [number + 1 for number in numbers] and find_faults(folder) == []
 
 
 def colours() -> np.ndarray:
@@ -399,6 +425,8 @@ def test_a_picture_instead_of_a_folder_is_named(tmp_path):
 def test_capitals_do_not_matter(tmp_path, images, labels):
     save_image(tmp_path / images / "a.jpg")
     save_map(tmp_path / labels / "a.png")
+    (tmp_path / "Classes.txt").write_text("sky\nroad")
+    assert names_of(tmp_path) == ["sky", "road"]
     assert find_faults(tmp_path) == [] and len(open_dataset(tmp_path)) == 1
 
 

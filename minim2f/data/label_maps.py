@@ -11,6 +11,7 @@ import torch
 
 from .class_list import read_class_names
 from .faults import MissingFile, raise_faults, read_or_collect
+from .forms import as_written
 from .images import read_labelled_image
 from .map_files import MapFiles
 from .map_numbers import VOID, read_classes
@@ -77,7 +78,7 @@ class LabelMaps:
         return MapFiles.find(Path(folder), options).splits()
 
     def _names(self, files: MapFiles, faults: list[str]) -> list[str]:
-        listed = [path for name in NAMES if (path := self.folder / name).is_file()]
+        listed = [path for name in NAMES if (path := as_written(self.folder, name)).is_file()]
         read = partial(read_class_names, zero_is_void=self._options.zero_is_void)
         names = read_or_collect(read, listed[0], faults) if listed else None
         if self._options.binary:

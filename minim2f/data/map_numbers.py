@@ -12,6 +12,8 @@ from .map_options import MapOptions
 VOID = 255  # the number of a pixel that nobody labelled
 KINDS = (
     "8-bit grey",
+    "4-bit grey",
+    "2-bit grey",
     "1-bit grey",
     "16-bit grey",
     "8-bit grey with alpha",

@@ -94,7 +94,7 @@ def _sizes(sizes: Counter) -> str:
     if len(sizes) == 1:
         return small
     (height, width), times = sizes.most_common(1)[0]
-    most = f", most often {height} x {width}" if times > 1 else ""
+    most = f", most often {height} x {width}" if len(sizes) > 2 and times > 1 else ""
     return f"{len(sizes)} sizes, from {small} to {large}{most}"
 
 
