@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from minim2f.cli import main
 from minim2f.data import open_dataset
 from minim2f.data.check import find_faults, survey
 from minim2f.data.splits import splits_of
@@ -72,7 +73,15 @@ def test_numbered_lines_lose_their_numbers(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    "names", ["bike\n2 wheeler\n4x4", "3d-box\n2-wheeler", "class 0\nclass 1", "7up\n0cola"]
+    "names",
+    [
+        "bike\n2 wheeler\n4x4",
+        "3d-box\n2-wheeler",
+        "class 0\nclass 1",
+        "7up\n0cola",
+        "0.5mm\n1.0 mm",
+        "0\n1",
+    ],
 )
 def test_names_that_begin_with_a_number_are_names(tmp_path, names):
     assert names_of(one_map(tmp_path, names=names)) == names.splitlines()
@@ -346,12 +355,21 @@ def test_lists_choose_among_folders_that_are_no_splits(tmp_path):
     assert "one of several" in find_faults(tmp_path)[0]
 
 
+def test_without_a_list_to_learn_from_that_is_the_rest(tmp_path):
+    pictures(tmp_path)
+    lists(tmp_path, val="d")
+    assert splits_of(tmp_path) == ["train", "val"] and find_faults(tmp_path) == []
+    assert names_in(tmp_path, "train") == "abc" and names_in(tmp_path, "val") == "d"
+    assert survey(tmp_path).warnings == []
+
+
 def test_folders_that_are_splits_need_no_lists(tmp_path):
     for split in ("train", "val"):
         save_image(tmp_path / "images" / split / f"{split[0]}.jpg")
         save_map(tmp_path / "labels" / split / f"{split[0]}.png")
     lists(tmp_path, train="xyz")
     assert names_in(tmp_path, "train") == "t" and find_faults(tmp_path) == []
+    assert "train.txt: not read" in "\n".join(survey(tmp_path).warnings)
 
 
 def test_faults_of_lists_are_named(tmp_path):
@@ -361,6 +379,7 @@ def test_faults_of_lists_are_named(tmp_path):
     assert "train.txt: line 3, 'x', names no picture" in line
     with pytest.raises(FileNotFoundError, match="line 3"):
         open_dataset(tmp_path, "train")
+    assert names_in(tmp_path, "val") == "d"
     (tmp_path / "train.txt").write_bytes("天".encode("gbk"))
     (line,) = find_faults(tmp_path)
     assert "train.txt" in line and "UTF-8" in line
@@ -441,6 +460,8 @@ def test_capitals_do_not_matter_beside_json(tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "instances_train.json").write_text(json.dumps(document))
     assert find_faults(tmp_path) == [] and open_dataset(tmp_path).task == "instance"
+    lists(tmp_path, train="a")
+    assert "train.txt: not read" in "\n".join(survey(tmp_path).warnings)
 
 
 @pytest.mark.parametrize("way", [str, Path])
@@ -454,6 +475,8 @@ def test_named_folders_are_found_from_the_data_too(tmp_path, monkeypatch, way):
     assert survey("data", **options).pictures == {"all": 4}
     pictures(tmp_path, "a", images="imgs")  # from here comes first
     assert len(open_dataset("data", images="imgs", labels="labels")) == 1
+    (line,) = find_faults("data", images="imgs", labels=None)
+    assert "label maps" in line and "--labels PATH" in line
     (line,) = find_faults("data", images="nowhere")
     assert "nowhere: there is no such folder" in line and "nor in data" in line
 
@@ -469,3 +492,28 @@ def test_a_label_map_that_is_no_png_is_named_as_what_it_is(tmp_path, ending, suf
     lines = find_faults(tmp_path)
     assert len(lines) == 2 and f"a{ending}.{suffix}: this label map is" in lines[0]
     assert all(words in line and "missing" not in line for line in lines)
+
+
+# --- on the command line ------------------------------------------------------------------------
+
+
+def told(capsys, *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 0
+    printed = capsys.readouterr()
+    return printed.out + printed.err
+
+
+def test_lists_and_binary_go_all_the_way(tmp_path, capsys):
+    pictures(tmp_path / "data", images="imgs")
+    for path in (tmp_path / "data" / "labels").iterdir():
+        save_map(path, 0, 0, 255)
+    lists(tmp_path / "data", **LISTED)
+    form = ("--images", "imgs", "--binary")
+    said = told(capsys, "data", "check", tmp_path / "data", *form)
+    assert "4 pictures (train 3, val 1), 2 classes" in said and "warning" not in said
+    few = ("--init", "tiny", "--steps", 1, "--batch-size", 1, "-o", tmp_path / "run")
+    said = told(capsys, "train", "--data", tmp_path / "data", *form, *few)
+    assert "3 of split train" in said and "of data, split val" in said
+    assert "background, object" in said
+    said = told(capsys, "eval", tmp_path / "run", "--data", tmp_path / "data", *form)
+    assert "split val" in said

@@ -8,7 +8,8 @@ from pathlib import Path
 from .faults import Faults
 
 FORM = "save it as UTF-8, one class name a line, the first for number 0"
-NUMBERED = re.compile(r"(\d+)(?:\s*[:.,;=)|]\s*|\s+-\s+|\s+)(\S.*)")  # "0 sky", "0: sky", "0 - sky"
+# "0 sky", "0: sky", "0 - sky", but not "0.5 mm".
+NUMBERED = re.compile(r"(\d+)(?:\s*[:.,;=)|](?!\d)\s*|\s+-\s+|\s+)(\S.*)")
 
 
 def read_lines(path: Path, form: str) -> list[str]:

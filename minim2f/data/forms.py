@@ -111,7 +111,7 @@ def find(folder: Path, pattern: str) -> list[Found]:
 
     Args:
         folder: where to look.
-        pattern: a row of a table.
+        pattern: a row of a table; without a suffix it means folders.
     """
     before, split, after = pattern.partition("{split}")
     if not split:
@@ -122,17 +122,18 @@ def find(folder: Path, pattern: str) -> list[Found]:
     place = as_written(folder, "/".join(above)) if above else folder
     shape = re.compile(f"{re.escape(start)}([^.].*){re.escape(end)}", re.IGNORECASE)
     found = []
-    for name in _listed(place):
+    for name in _listed(place, only_folders=bool(below) or "." not in end):
         if match := shape.fullmatch(name):
             path = as_written(place / name, "/".join(below)) if below else place / name
             found += [Found(path, match[1])] if os.path.exists(path) else []
     return found
 
 
-def _listed(folder: Path) -> list[str]:
+def _listed(folder: Path, only_folders: bool = False) -> list[str]:
     """The names in a folder, in order; none where it is no folder, or closed to us."""
     try:
-        return sorted(os.listdir(folder))
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if not only_folders or e.is_dir())
     except OSError:
         return []
 
@@ -189,6 +190,11 @@ def is_part_of_a_form(name: str) -> bool:
 def is_split_word(name: str) -> bool:
     """True for the usual names of splits, with a year or without."""
     return any(_bare(name) in words for words in SPLIT_WORDS)
+
+
+def is_for_training(name: str) -> bool:
+    """True for the usual names of the split that is learned from."""
+    return _bare(name) in SPLIT_WORDS[0]
 
 
 def _bare(name: str) -> str:

@@ -14,6 +14,7 @@ from .forms import (
     as_written,
     choose_split,
     find,
+    is_for_training,
     is_split_word,
     refuse_unsplit,
     walk,
@@ -22,6 +23,8 @@ from .map_options import MapOptions
 from .split_lists import list_files, read_list
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+REST = "train"  # the split of the pictures that no list names, where no list is to learn from
 
 Files = dict[Path, list[Path]]  # by split and name, without endings
 
@@ -77,8 +80,12 @@ class MapFiles(NamedTuple):
         return cls(roots, images, labels, ending, lists)
 
     def splits(self) -> list[str]:
-        """The lists, or the first folders on the way to an image."""
-        return sorted(self.lists) or _folders(self.images)
+        """The lists, or the first folders on the way to an image.
+
+        Where there are lists, but none to learn from, "train" is what they leave.
+        """
+        rest = [REST] if self.lists and not any(map(is_for_training, self.lists)) else []
+        return sorted([*self.lists, *rest]) or _folders(self.images)
 
     def of_split(self, split: str | None, faults: list[str]) -> tuple[Files, Files]:
         """The images and label maps of a split; all of them for None, or if there are no splits.
@@ -107,15 +114,18 @@ class MapFiles(NamedTuple):
         return _only(self.images, keys), _only(self.labels, keys)
 
     def listed(self, names: list[str], faults: list[str]) -> dict[str, set[Path]]:
-        """The images of each list; `faults` gets what is wrong with the lists."""
+        """The images of each split that lists name; `faults` gets what is wrong with the lists."""
         pictures = {key: self.name_of(key) for key in self.images}
-        return {name: read_list(self.lists[name], pictures, faults) for name in names}
+        needed = names if set(names) <= set(self.lists) else list(self.lists)
+        found = {name: read_list(self.lists[name], pictures, faults) for name in needed}
+        rest = self.images.keys() & self.labels.keys() - set().union(*found.values())
+        return {name: found.get(name, rest) for name in names}
 
     def oddities(self) -> list[str]:
         """Sentences on images that are in several lists, or in none."""
         if not self.lists:
             return []
-        times = Counter(key for keys in self.listed(list(self.lists), []).values() for key in keys)
+        times = Counter(key for keys in self.listed(self.splits(), []).values() for key in keys)
         twice = sum(number > 1 for number in times.values())
         never = sum(key not in times for key in self.images if key in self.labels)
         names = ", ".join(path.name for path in self.lists.values())

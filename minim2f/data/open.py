@@ -13,11 +13,12 @@ from .coco_mini import find_coco_mini
 from .coco_panoptic import CocoPanoptic
 from .faults import grouped, raise_faults
 from .label_maps import LabelMaps
-from .map_files import MapFiles, has_label_maps
+from .map_files import MapFiles
 from .map_options import MapOptions
 from .sample import Dataset
 from .scenes import Scenes
 from .sources import find_sources, select
+from .split_lists import list_files
 from .subsets import Concat
 from .tasks import as_task
 
@@ -160,12 +161,17 @@ def oddities_of_splits(
     images: str | os.PathLike | None = None,
     labels: str | os.PathLike | None = None,
 ) -> list[str]:
-    """Sentences on pictures with label maps that are in several of the lists of splits, or in none.
+    """Sentences on lists of splits that are not read, and on pictures in several or in none.
 
     Args:
         path, images, labels: as in `open_dataset`.
     """
+    if path in ("scenes", "coco-mini"):
+        return []
     options = MapOptions(images, labels).within(Path(path))
-    if has_label_maps(Path(path), options):
-        return MapFiles.find(Path(path), options).oddities()
-    return []
+    (source, *_) = find_sources(path, options)
+    if source.kind == "maps" and (files := MapFiles.find(Path(path), options)).lists:
+        return files.oddities()
+    names = ", ".join(file.name for file in list_files(Path(path)).values())
+    reason = "folders" if source.kind == "maps" else "JSON files"
+    return [f"{names}: not read, the splits are those of the {reason}"] if names else []

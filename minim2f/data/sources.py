@@ -88,6 +88,11 @@ def find_sources(path: str | os.PathLike, options: MapOptions) -> list[Source]:
         return [Source("maps", path)]
     if unfit := _unfit(path):
         raise ValueError("\n".join(unfit))
+    if options.images is not None and options.labels is None:
+        raise FileNotFoundError(
+            f"{path}: found neither label maps nor an annotation file for the pictures of "
+            f"{options.images}; say where they are with --labels PATH (labels=... in Python)"
+        )
     raise FileNotFoundError(_no_form(path))
 
 

@@ -125,7 +125,7 @@ def survey(
     total = sum(height * width * n for (height, width), n in found.sizes.items())
     found.void = tally.void / total if total else 0.0
     found.warnings = list(_warnings(found, tally, num_queries))
-    if known and found.task == "semantic":
+    if known:
         found.warnings += oddities_of_splits(data, **_places(options))
     return found
 
