@@ -262,6 +262,10 @@ def test_messages_name_what_the_command_line_calls_it(tmp_path):
     assert "--zero-is-void" in find_faults(folder)[0]
     (folder / "classes.txt").write_text("sky\nroad\ncar\nvoid")
     assert "--ignore 3" in "\n".join(survey(folder).warnings)
+    save_map(folder / "labels" / "a.png", 1, 2, 3, 4)
+    (warning,) = survey(folder, zero_is_void=True).warnings
+    assert "--ignore 4" in warning  # the number in the maps, not the class index
+    assert survey(folder, zero_is_void=True, ignore=4).never == ["void"]
     (folder / "masks").mkdir()
     save_map(folder / "masks" / "a.png")
     assert "--labels" in find_faults(folder)[0]
