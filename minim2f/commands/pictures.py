@@ -23,6 +23,7 @@ FORMS = (
     "labels",
     "ignore",
     "zero_is_void",
+    "binary",
     "skip_faulty",
 )  # how the files are to be read
 PLACES = ("images", "labels")
@@ -167,11 +168,15 @@ def forms_of(args: argparse.Namespace) -> dict:
 def add_form_arguments(sub: argparse.ArgumentParser) -> None:
     """How the files of a data set are to be read."""
     files = sub.add_argument_group("files", "How your own files are to be read:")
-    files.add_argument("--images", metavar="FOLDER", help="where the pictures are")
-    files.add_argument("--labels", metavar="PATH", help="the annotation file or folder of maps")
+    found = "as found from here, or else from the data"
+    files.add_argument("--images", metavar="FOLDER", help=f"where the pictures are, {found}")
+    files.add_argument("--labels", metavar="PATH", help=f"annotation file or maps, {found}")
     files.add_argument("--ignore", type=int, metavar="N", help="this label is void, too")
     files.add_argument(
         "--zero-is-void", action="store_true", default=None, help="0 is void, 1 the first class"
+    )
+    files.add_argument(
+        "--binary", action="store_true", default=None, help="0 is background, all else the object"
     )
     files.add_argument(
         "--skip-faulty", action="store_true", default=None, help="leave out what is at fault"
