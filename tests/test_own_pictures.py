@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import minim2f
-from minim2f import fonts
+from minim2f import fonts, plots
 from minim2f.cli import main
 from minim2f.commands.pictures import Source
 from minim2f.commands.predict import drawings_of
@@ -631,6 +631,7 @@ def test_batches_change_no_prediction_and_a_broken_picture_costs_only_itself(
     for size in (1, 4):
         out = tmp_path / f"out{size}"
         arguments = ("--model", run, "--save", "both", "-o", out, "--batch-size", size)
+        arguments += ("--task", "panoptic")
         refused = told(capsys, "predict", mixed, *arguments, code=1)
         assert "1 of 20" in refused and "12.png" in refused
         assert len(list(out.glob("*.png"))) == 19
@@ -738,3 +739,180 @@ def test_nothing_is_written_where_nothing_is_to_be_saved(tmp_path, maps, run, ca
     out, picture = tmp_path / "out.png", maps / "images" / "1.png"
     arguments = ("predict", picture, "--model", run, "--save", "none", "-o", out)
     assert "wrote" not in told(capsys, *arguments) and not out.exists()
+
+
+# ---- a first-time user's findings --------------------------------------------------------------
+
+
+def saved(folder: Path, *things: int, name: str = "model") -> Path:
+    """A small model with random weights, a class for each number: 1 is a thing, 0 is stuff."""
+    torch.manual_seed(0)
+    categories = [{"id": k, "name": f"c{k}", "isthing": thing} for k, thing in enumerate(things)]
+    config = minim2f.preset("tiny", num_classes=len(things), categories=categories)
+    return minim2f.save(minim2f.Mask2Former(config), folder / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("things", "task"), [((0, 0), "semantic"), ((1, 1), "instance"), ((1, 0), "panoptic")]
+)
+def test_predict_looks_for_what_the_classes_allow(tmp_path, capsys, things, task):
+    model = saved(tmp_path, *things)
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    arguments = ("predict", tmp_path / "a.png", "--model", model, "--save", "json", "-o", out)
+    assert f"task: {task}" in told(capsys, *arguments)
+    assert [path.name for path in out.glob("*.json")] == [FILES[task]]
+    assert "task:" not in told(capsys, *arguments, "--task", "semantic")
+    assert (out / FILES["semantic"]).exists()
+
+
+def test_a_task_is_told_by_the_log_then_by_a_published_name_then_by_classes(copy, monkeypatch):
+    from minim2f.commands.origin import task_of
+
+    both = minim2f.load("tiny").config
+    first, *rest = (copy / LOG).read_text("utf-8").splitlines()
+    line = json.loads(first)
+    line["source"]["task"] = "instance"
+    (copy / LOG).write_text("\n".join([json.dumps(line), *rest]) + "\n", "utf-8")
+    assert task_of(str(copy), both) == task_of(str(copy / MODEL), both) == "instance"
+    assert task_of("facebook/mask2former-swin-tiny-ade-semantic", both) == "semantic"
+    assert task_of("maskformer2_R50_coco_instance", both) == "instance"
+    assert task_of("tiny", both) == "panoptic"
+    assert task_of("nowhere", minim2f.preset("tiny", num_classes=2)) == "panoptic"
+    monkeypatch.chdir(copy)  # a name is no file of the folder that one happens to be in
+    assert task_of("tiny", both) == "panoptic"
+    (copy / LOG).write_text('{"kind": "start", "step": 0}\n', "utf-8")  # train() in Python
+    assert task_of(str(copy), both) == "panoptic"
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_a_run_draws_the_results_that_its_data_have_truth_for(tmp_path, task, monkeypatch):
+    drawn, compare = [], plots.compare
+
+    def note(rows, *more):
+        drawn.extend(row.keys() - {"image", "truth"} for row in rows)
+        return compare(rows, *more)
+
+    monkeypatch.setattr(plots, "compare", note)
+    arguments = ["train", "--task", task, "--length", "3", "--steps", "1", "--batch-size", "2"]
+    assert main([*arguments, "--eval", "train", "-o", str(tmp_path / "run")]) == 0
+    expected = {"panoptic", "instance", "semantic"} if task == "panoptic" else {task}
+    assert drawn == [expected] * 3
+    assert list((tmp_path / "run" / "pictures").iterdir())
+
+
+def test_training_pictures_are_known_wherever_they_are_copied_to(tmp_path, maps, run, capsys):
+    moved = Path(shutil.copytree(maps, tmp_path / "moved"))
+    printed = told(capsys, "eval", run, "--data", moved)
+    assert all("16 of them training pictures" in line for line in printed.splitlines())
+    for picture in (moved / "images").iterdir():  # other pictures, called the same
+        Image.fromarray(np.array(Image.open(picture))[..., ::-1]).save(picture)
+        picture.write_bytes(picture.read_bytes() + b"other")
+    assert "training pictures" not in told(capsys, "eval", run, "--data", moved)
+    out = tmp_path / "run"
+    copied = Path(shutil.copytree(maps, tmp_path / "copied"))
+    arguments = ("train", "--data", maps, "--eval", copied, *QUICK, "--steps", 1, "-o", out)
+    assert "20 of them training pictures" in told(capsys, *arguments)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_eval_refuses_a_task_that_the_data_have_no_truth_for(tmp_path, maps, run, capsys, task):
+    moved = Path(shutil.copytree(maps, tmp_path / "moved"))
+    for more in ((), ("--split", "train"), ("--split", "all"), ("--data", moved)):
+        refused = told(capsys, "eval", run, "--task", task, *more, code=1)
+        assert "semantic" in refused and task in refused
+
+
+def test_data_that_moved_are_asked_for(tmp_path, capsys):
+    maps, out = label_maps(tmp_path / "maps", 5), tmp_path / "run"
+    told(capsys, "train", "--data", maps, *QUICK, "--steps", 1, "-o", out)
+    maps.rename(tmp_path / "moved")
+    for arguments in (("eval", out), ("train", "--resume", out, "--steps", 2)):
+        assert "--data" in told(capsys, *arguments, code=1)
+        told(capsys, *arguments, "--data", tmp_path / "moved")
+    assert "held-out" in told(capsys, "eval", out)  # the run has gone on from there
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_read(run, capsys):
+    assert main(["train", "--data", "nowhere", "-o", str(run)]) == 1
+    captured = capsys.readouterr()
+    assert "holds a run" in captured.err and not captured.out
+
+
+def test_a_run_without_a_checkpoint_says_that_it_begins_anew(copy, capsys):
+    assert "anew" not in told(capsys, "train", "--resume", copy)
+    (copy / CHECKPOINT).unlink()
+    assert "begins anew" in told(capsys, "train", "--resume", copy)
+
+
+def test_label_maps_are_numbered_as_those_that_were_learned(tmp_path, capsys):
+    maps, out = label_maps(tmp_path / "maps", 4), tmp_path / "out"
+    for path in (maps / "labels").iterdir():
+        numbers = np.array(Image.open(path))
+        Image.fromarray(np.where(numbers == 255, 0, numbers + 1).astype(np.uint8)).save(path)
+    arguments = ("train", "--data", maps, "--zero-is-void", *QUICK, "--steps", 1)
+    told(capsys, *arguments, "-o", tmp_path / "run")
+    more = ("--model", tmp_path / "run", "--save", "json", "-o", out)
+    told(capsys, "predict", maps / "images", *more)
+    document = json.loads((out / "labels.json").read_text("utf-8"))
+    assert [(c["id"], c["name"]) for c in document["categories"]] == [
+        (1, "sky"),
+        (2, "ground"),
+        (3, "ball"),
+    ]
+    expected = minim2f.segment(
+        minim2f.load(tmp_path / "run"), maps / "images" / "0.png", "semantic"
+    )
+    plain = label_map(expected, minim2f.load(tmp_path / "run").config.classes)
+    written = np.array(Image.open(out / "labels" / "0.png"))
+    assert np.array_equal(written, np.where(plain == 255, 255, plain + 1))
+    assert {1, 2, 3} >= set(np.unique(written)) - {255}
+
+
+def test_pictures_of_one_name_keep_it_in_the_results(tmp_path, run, capsys):
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "in" / "x.jpg")
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "in" / "x.png")
+    Image.new("RGB", (64, 48), "green").save(tmp_path / "in" / "b" / "x.png")
+    options = ("--model", run, "--save", "both", "-o", tmp_path / "out")
+    printed = told(capsys, "predict", tmp_path / "in", *options)
+    assert f"of {tmp_path / 'in' / 'x.jpg'}:" in printed
+    document = json.loads((tmp_path / "out" / "labels.json").read_text("utf-8"))
+    assert [image["file_name"] for image in document["images"]] == ["x.jpg", "x.png"]
+    maps_of = {a["image_id"]: a["file_name"] for a in document["annotations"]}
+    assert maps_of == {1: "1-x.png", 2: "2-x.png"}
+    assert all((tmp_path / "out" / "labels" / name).exists() for name in maps_of.values())
+    told(capsys, "predict", tmp_path / "in", tmp_path / "in" / "b", *options)
+    document = json.loads((tmp_path / "out" / "labels.json").read_text("utf-8"))
+    assert [i["file_name"] for i in document["images"]] == ["x.jpg", "x.png", "b/x.png"]
+
+
+def test_a_number_before_a_name_takes_nobody_else_s_name(tmp_path):
+    pictures = [Path("in") / name for name in ("2-x.jpg", "x.jpg", "x.png")]
+    assert len(set(drawings_of(pictures, tmp_path))) == 3
+
+
+def test_drawings_do_not_go_among_the_pictures(tmp_path, run, capsys, monkeypatch):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "x.jpg")
+    monkeypatch.chdir(tmp_path)
+    for pictures, out in (("x.jpg", "."), (".", "../" + tmp_path.name), (tmp_path, tmp_path)):
+        refused = told(capsys, "predict", pictures, "--model", run, "-o", out, code=1)
+        assert "folder of pictures" in refused
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path, run, capsys):
+    for place in ("in", "in/old", "in/old/older"):
+        (tmp_path / place).mkdir()
+        Image.new("RGB", (64, 48), "red").save(tmp_path / place / "x.jpg")
+    for name in ("a.gif", "notes.txt", ".hidden"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    out = tmp_path / "out"
+    printed = told(capsys, "predict", tmp_path / "in", "--model", run, "-o", out)
+    assert "1 folder (old) and 2 other files (a.gif, notes.txt)" in printed
+    assert "left out" not in told(
+        capsys, "predict", tmp_path / "in" / "old" / "older", "--model", run, "-o", out
+    )
+    (tmp_path / "in" / "x.jpg").unlink()
+    refused = told(capsys, "predict", tmp_path / "in", "--model", run, "-o", out, code=1)
+    assert f"there are some in {tmp_path / 'in' / 'old'}" in refused

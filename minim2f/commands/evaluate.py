@@ -12,9 +12,9 @@ from ..files import write
 from ..training import distributed
 from ..training.class_names import aligned
 from ..training.evaluation import evaluate, per_class, per_class_table, table
+from .origin import learned_by, require_data, source_of
 from .pictures import TASKS, absolute, add_form_arguments, pictures_to_score
 from .predict import add_batch_argument
-from .train import source_of
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -40,12 +40,14 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run_eval(args: argparse.Namespace) -> None:
     """Prints PQ, mIoU and AP of a model on a data set."""
     source = source_of(args.model)
+    if source and not args.data:
+        require_data(source.data, args.model)
     args.data = absolute(args.data) or (source.data if source else "scenes")
     if source and args.task is None:
         args.task = source.task
     with distributed.joined(args.device) as device:
         model = load(args.model)
-        measured = pictures_to_score(args, source)
+        measured = pictures_to_score(args, source, learned_by(args.model))
         dataset = measured.dataset
         classes = aligned(model.config, dataset)
         first = distributed.rank() == 0

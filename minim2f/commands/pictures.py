@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..data import Dataset, open_dataset
 from ..data.splits import held_out, splits_of
-from ..data.subsets import Subset
+from ..data.subsets import Subset, image_path
 
 TASKS = ("panoptic", "instance", "semantic")
 NAMED = ("scenes", "coco-mini")  # not found by a path
@@ -112,34 +112,47 @@ def pictures_of_run(args: argparse.Namespace) -> Pictures:
     if args.eval == "train":
         measured = Measured(learned, f"{len(learned)} {SEEN}")
     elif args.eval != "none" and (args.eval or args.eval_split or own):
-        measured = _measured(source, _asked(args), scenes=100)
+        measured = _measured(source, _asked(args), 100, frozenset(marks_of(learned)))
     elif held and args.eval != "none":
         measured = Measured(held, _words(held, "held-out pictures", args.data))
     return Pictures(learned, measured, source)
 
 
-def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measured:
+def pictures_to_score(
+    args: argparse.Namespace, source: Source | None, learned: frozenset[str] = frozenset()
+) -> Measured:
     """Opens what `minim2f eval` scores a model on, and says whether the model learned from it.
 
     Args:
         args: data, split, length, task, and how the files are to be read.
         source: of the run that made the model, if that is known.
+        learned: marks of the pictures that the model learned from, see `marks_of`.
 
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
     splits, split = splits_in(args.data, forms_of(args)), args.split
     if source and source.hold_out and _same_place(source.data, args.data):
-        source = source._replace(forms=forms_of(args) or source.forms)
+        source = source._replace(task=args.task, forms=forms_of(args) or source.forms)
         if split is None or (split in VAL and split not in splits):
             _, held = source.parts(scenes=200)
             return _first_of(Measured(held, _words(held, "held-out pictures", args.data)), args)
         if split in TRAIN and (split == source.split or split not in splits):
-            learned, _ = source.parts(scenes=200)
-            return _first_of(Measured(learned, f"{len(learned)} {SEEN}"), args)
+            part, _ = source.parts(scenes=200)
+            return _first_of(Measured(part, f"{len(part)} {SEEN}"), args)
     wanted = _named_split(args.data, splits, split, VAL)
     asked = Source(args.data, wanted, args.length, args.task, forms=forms_of(args))
-    return _measured(source, asked, scenes=200)
+    return _measured(source, asked, scenes=200, learned=learned)
+
+
+def marks_of(dataset: Dataset) -> list[str]:
+    """What tells the pictures of a data set from others, wherever they are copied to.
+
+    Returns:
+        A line for each picture that has a file: its size in bytes, and its name.
+    """
+    paths = (image_path(dataset, index) for index in range(len(dataset)))
+    return [f"{path.stat().st_size} {path.name}" for path in paths if path is not None]
 
 
 def splits_in(data: str, forms: dict | None = None) -> list[str]:
@@ -221,11 +234,17 @@ def _asked(args: argparse.Namespace) -> Source:
     return Source(data, _named_split(data, splits, wanted, VAL), None, args.task, forms=forms)
 
 
-def _measured(source: Source | None, asked: Source, scenes: int) -> Measured:
+def _measured(
+    source: Source | None, asked: Source, scenes: int, learned: frozenset[str]
+) -> Measured:
     """Opens pictures, and says in words whether the run with this source learned from them."""
     dataset = asked.open(scenes)
     if source is None or not _same_place(source.data, asked.data):
-        return Measured(dataset, _words(dataset, "pictures", asked.data, asked.split))
+        words = _words(dataset, "pictures", asked.data, asked.split)
+        same = sum(mark in learned for mark in marks_of(dataset)) if learned else 0
+        if same:
+            words += f", {same} of them {SEEN} (by their names and sizes)"
+        return Measured(dataset, words)
     known = source.length is None or (asked.length or len(dataset)) <= source.length
     if source.split == asked.split and known and not source.hold_out:
         return Measured(dataset, f"{len(dataset)} {SEEN}")

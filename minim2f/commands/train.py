@@ -7,22 +7,21 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from ..files import write
 from ..model.config import PRESETS, Config
 from ..training import distributed
 from ..training.loop import train
 from ..training.recipe import TrainConfig
-from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start
+from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start, refuse_existing_run
+from .origin import LEARNED, require_data
 from .pictures import (
     FORMS,
-    NAMED,
     PLACES,
     SHARE,
     TASKS,
-    TRAIN,
-    Source,
     absolute,
     add_form_arguments,
-    splits_in,
+    marks_of,
 )
 from .plan import Plan, plan_of
 
@@ -107,7 +106,9 @@ def run_train(args: argparse.Namespace) -> None:
     if args.resume:
         start = last_start(args.resume)
         chosen = _arguments_to_go_on(args.resume, start, given)
+        require_data(chosen["data"], args.resume)
     else:
+        refuse_existing_run(folder)
         chosen = _nothing_given() | DEFAULTS | given
     chosen |= {"out": str(absolute(str(folder))), "init": absolute(chosen["init"])}
     with distributed.joined(chosen["device"]) as device:
@@ -118,9 +119,11 @@ def run_train(args: argparse.Namespace) -> None:
         if start:
             _refuse_other_data(args.resume, start, plan)
             plan = plan._replace(words=plan.words + _other_length(start, plan.recipe))
+        marks = marks_of(plan.pictures.learned)
         _begin(args.command, plan, chosen, device, bool(args.resume))
         if distributed.rank() == 0:
             file = folder / MODEL
+            write(folder / LEARNED, "".join(f"{mark}\n" for mark in marks))
             print(f"wrote {file}; `minim2f plot {folder}` draws how it went")
 
 
@@ -144,25 +147,6 @@ def _begin(command: str, plan: Plan, chosen: dict, device, resume: bool) -> None
         note={"command": command, "arguments": kept, "source": source._asdict() | counts},
         half=bool(chosen["half"]),
     )
-
-
-def source_of(model: str) -> Source | None:
-    """What a model learned from, by the log in its folder; None if there is no log that says so.
-
-    Args:
-        model: a run's folder, or a file in it.
-    """
-    folder = Path(model) if Path(model).is_dir() else Path(model).parent
-    if not (folder / LOG).is_file():
-        return None
-    start = last_start(folder)
-    if "source" in start:
-        return Source(**{name: start["source"][name] for name in Source._fields})
-    old = start["arguments"]  # of a run before anything was held out
-    data = absolute(old["data"])
-    exists = data in NAMED or Path(data).exists()
-    split = next((name for name in TRAIN if exists and name in splits_in(data)), None)
-    return Source(data, split, old.get("length"), old.get("task"))
 
 
 def _nothing_given() -> dict:

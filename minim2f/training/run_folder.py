@@ -79,6 +79,23 @@ def last_start(folder: str | os.PathLike) -> dict:
         raise FileNotFoundError(f"{folder} holds no run to go on with: no {log.name}") from error
 
 
+def refuse_existing_run(folder: Path) -> None:
+    """Keeps a new run out of a folder that holds one.
+
+    A run that failed before its first step is no loss, and counts as none.
+
+    Raises:
+        FileExistsError: there are steps in the log, or a checkpoint.
+    """
+    log = folder / LOG
+    steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
+    if steps or (folder / CHECKPOINT).exists():
+        raise FileExistsError(
+            f"{folder} holds a run already: go on with it (--resume {folder}), name another "
+            "folder, or remove this one"
+        )
+
+
 def _lines(log: Path) -> list[dict]:
     """The lines of a log; one that a kill cut short is left out."""
     lines = []
@@ -136,6 +153,11 @@ class Run:
         if self.writes:
             self._require_room(model, resume)
         done = self._restore(model, optimizer, scaler) if resume else 0
+        if resume and not done and self.writes:
+            print(
+                f"{self.folder} has no checkpoint yet: the run begins anew (--save-every says how "
+                "often one is saved)"
+            )
         if done > self.recipe.steps:
             raise ValueError(
                 f"{self.folder} has {done} steps behind it already: --steps {self.recipe.steps} "
@@ -156,11 +178,8 @@ class Run:
 
     def _require_room(self, model: Mask2Former, resume: bool) -> None:
         """Makes the folder, and finds out whether a run of this size can be written to it."""
-        if not resume and self._holds_steps():
-            raise FileExistsError(
-                f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
-                "another folder, or remove this one"
-            )
+        if not resume:
+            refuse_existing_run(self.folder)
         write(self.folder / "can-be-written", b"")
         (self.folder / "can-be-written").unlink()
         size = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -177,12 +196,6 @@ class Run:
             return False
         evals = (line for line in _lines(self.folder / LOG) if line["kind"] == "eval")
         return any(line["step"] == step and "fault" not in line for line in evals)
-
-    def _holds_steps(self) -> bool:
-        """Whether a run got anywhere here; one that failed before its first step is no loss."""
-        log = self.folder / LOG
-        steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
-        return steps or (self.folder / CHECKPOINT).exists()
 
     def write(self, kind: str, step: int, **values: object) -> None:
         """Adds a line to the log."""
