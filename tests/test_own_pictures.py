@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -17,8 +19,10 @@ import torch
 from PIL import Image
 
 import minim2f
-from minim2f import fonts, plots
+from minim2f import cli, fonts, plots
 from minim2f.cli import main
+from minim2f.commands import predict
+from minim2f.commands.arguments import described
 from minim2f.commands.pictures import Source
 from minim2f.commands.predict import drawings_of
 from minim2f.data import open_dataset
@@ -30,7 +34,7 @@ from minim2f.results import FILES, label_map
 from minim2f.training import loop, progress
 from minim2f.training.class_names import aligned
 from minim2f.training.evaluation import evaluate
-from minim2f.training.recipe import TINY
+from minim2f.training.recipe import TINY, TrainConfig
 from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,6 +236,7 @@ def test_train_begins_with_what_it_will_do(tmp_path, capsys):
     said = {line.split()[0]: line for line in printed.splitlines()}
     assert "3 (semantic): sky, ground, ball" in said["classes"]
     assert "240 x 320" in said["size"] and "300 x 400" in said["size"]
+    assert "height x width" in said["size"]
     assert "16; the fullest of 5 pictures has 3 segments" in said["queries"]
     assert "1 with 2 pictures each: 0.4 epochs" in said["steps"]
     assert "none" in said["evaluation"]
@@ -916,3 +921,155 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path, run, capsys):
     (tmp_path / "in" / "x.jpg").unlink()
     refused = told(capsys, "predict", tmp_path / "in", "--model", run, "-o", out, code=1)
     assert f"there are some in {tmp_path / 'in' / 'old'}" in refused
+
+
+NO_COUNT, NO_SHARE = ("0", "-1", "1.5", "two", "nan"), ("-0.1", "7", "nan", "half")
+WRONG = {
+    "predict x.png --top-k": NO_COUNT,
+    "predict x.png --batch-size": NO_COUNT,
+    "predict x.png --threshold": NO_SHARE,
+    "eval tiny --length": NO_COUNT,
+    "eval tiny --top-k": NO_COUNT,
+    "train --short-side": NO_COUNT,
+    "train --queries": NO_COUNT,
+    "train --length": NO_COUNT,
+    "train --steps": NO_COUNT,
+    "train --batch-size": NO_COUNT,
+    "train --accumulate": NO_COUNT,
+    "train --crop": NO_COUNT,
+    "train --save-every": NO_COUNT,
+    "train --evaluate-every": NO_COUNT,
+    "train --warmup": ("-1", "0.5"),
+    "train --workers": ("-1", "0.5"),
+    "train --seed": ("-1", "0.5"),
+    "train --flip": NO_SHARE,
+    "train --learning-rate": ("0", "-1", "inf", "nan", "fast"),
+    "train --clip-norm": ("0", "-1", "inf"),
+    "train --weight-decay": ("-1", "inf", "nan"),
+    "train --backbone-multiplier": ("-1", "nan"),
+    "train --jitter": ("some",),
+    "train --schedule": ("cosine",),
+    "train --precision": ("float64",),
+    "demo --steps": NO_COUNT,
+    "bench --rounds": NO_COUNT,
+    "data scenes --length": NO_COUNT,
+    "book experiment 09 --seeds": NO_COUNT,
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option in WRONG for value in WRONG[option]]
+)
+def test_a_number_that_can_mean_nothing_is_refused_where_it_enters(option, value, capsys):
+    *command, flag = option.split()
+    with pytest.raises(SystemExit) as refused:
+        main([*command, f"{flag}={value}"])
+    captured = capsys.readouterr()
+    assert refused.value.code == 2 and not captured.out
+    assert flag in captured.err and value in captured.err
+
+
+def test_every_number_of_a_command_is_checked():
+    """No option takes any int or float there is, but --hold-out and --ignore, checked later."""
+    free, parsers = set(), [cli._parser()]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.type in (int, float):
+                free.update(action.option_strings)
+    assert free == {"--hold-out", "--ignore"}
+
+
+def test_the_help_says_what_each_number_of_the_recipe_is(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["train", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert done.value.code == 0
+    assert "--warmup N steps over which the rate grows from nearly 0." in printed
+    assert '--jitter {large-scale,shortest-edge,none} "large-scale": a size of 0.1' in printed
+    assert "the model sees them later. --crop N side of the square, in pixels." in printed
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert described(TrainConfig).keys() == names
+
+
+def test_a_refusal_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--short-side", "-5"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("minim2f train: ") and "-5" in error
+
+
+@pytest.mark.parametrize("place", ["pictures_in", "load", "as_result"])
+def test_ctrl_c_is_one_line_wherever_it_comes(tmp_path, capsys, monkeypatch, place):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    monkeypatch.setattr(predict, place, interrupted)
+    stopped = told(capsys, "predict", tmp_path, "-o", tmp_path / "out", code=130)
+    assert stopped.split() == ["minim2f:", "stopped"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_ctrl_c_in_training_saves_and_has_the_code_of_ctrl_c(tmp_path, maps, capsys, monkeypatch):
+    taken = loop.step
+
+    def interrupt(state, number, batch, stop=False):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return taken(state, number, batch, stop)
+
+    monkeypatch.setattr(loop, "step", interrupt)
+    arguments = ("train", "--data", maps, *QUICK, "--steps", 9, "-o", tmp_path / "run")
+    assert "--resume" in told(capsys, *arguments, code=130)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def run_of(*arguments: object) -> subprocess.CompletedProcess:
+    """The command in a process of its own, where warnings and tracebacks are as a user has them."""
+    command = [sys.executable, "-m", "minim2f", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_warnings_are_for_users(tmp_path):
+    maps = label_maps(tmp_path / "maps", 3)
+    (maps / "images" / "1.png").write_bytes(b"no picture")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(maps / "images" / "2.png").save(maps / "images" / "2.png", exif=exif)
+    done = run_of("eval", "tiny", "--data", maps, "--skip-faulty")
+    assert "warning: " in done.stderr and "left out" in done.stderr and "EXIF" in done.stderr
+    assert "UserWarning" not in done.stderr and ".py:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (("predict", "a.png", "-o", "blocked/sub/y.png"), "y.png"),
+        (("predict", "a.png", "-o", "blocked/sub", "--save", "json"), "0"),
+        (("eval", "tiny", "--length", 1, "--json", "blocked/x.json"), "x.json"),
+        (("train", "--steps", 1, "--length", 2, "-o", "blocked/run"), "run"),
+        (("data", "scenes", "--length", 1, "--folder", "blocked/scenes"), "scenes"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(tmp_path, capsys, monkeypatch, command, file):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    (tmp_path / "blocked").write_text("a file where a folder is to be")
+    monkeypatch.chdir(tmp_path)
+    refused = told(capsys, *command, code=1)
+    assert "Errno" not in refused and "blocked" in refused
+    assert "cannot be written (" in refused or "directory" in refused
+
+
+def test_a_disk_that_fills_up_is_a_sentence(tmp_path, maps, capsys):
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    arguments = ("train", "--data", maps, *QUICK, "--steps", 2, "--save-every", 1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        refused = told(capsys, *arguments, "-o", tmp_path / "run", code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{CHECKPOINT} cannot be written" in refused
+    assert not (tmp_path / "run" / CHECKPOINT).exists()

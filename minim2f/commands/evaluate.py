@@ -12,6 +12,7 @@ from ..files import write
 from ..training import distributed
 from ..training.class_names import aligned
 from ..training.evaluation import evaluate, per_class, per_class_table, table
+from .arguments import count
 from .origin import learned_by, require_data, source_of
 from .pictures import TASKS, absolute, add_form_arguments, pictures_to_score
 from .predict import add_batch_argument
@@ -27,9 +28,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="val unless given, or what the run held out; 'all' takes all pictures",
     )
-    add("--length", type=int, help="how many scenes, or the first of other pictures")
+    add("--length", type=count, help="how many scenes, or the first of other pictures")
     add("--task", choices=TASKS, help="what to measure; all that the data allow")
-    add("--top-k", type=int, default=100, metavar="N", help="instances of a picture that count")
+    add("--top-k", type=count, default=100, metavar="N", help="instances of a picture that count")
     add("--per-class", action="store_true", help="print a line for each class")
     add("--json", type=Path, metavar="FILE", help="write all numbers")
     add("--device", default="cpu", help="cpu, cuda or mps")

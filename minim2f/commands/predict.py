@@ -20,6 +20,7 @@ from ..model.mask2former import Mask2Former
 from ..prediction import predict_many
 from ..results import Predictions
 from ..training import distributed
+from .arguments import count, share
 from .origin import numbered_as_learned, source_of, task_of
 from .picture_files import drawings_of, file_names, pictures_in, skipped_in
 from .pictures import TASKS
@@ -37,8 +38,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help="files, or folders of pictures")
     add("--task", choices=TASKS, help="what to look for; unless given, what the model learned")
     add("--model", default="tiny", help="a saved model, a published one's name, or tiny")
-    add("--threshold", type=float, help="leave out what scores lower")
-    add("--top-k", type=int, default=100, metavar="N", help="instances that are considered")
+    add("--threshold", type=share, help="leave out what scores lower, 0 to 1")
+    add("--top-k", type=count, default=100, metavar="N", help="instances that are considered")
     add("--device", default="cpu", help="cpu, cuda or mps")
     add_batch_argument(sub)
     add(
@@ -60,19 +61,13 @@ def add_batch_argument(sub: argparse.ArgumentParser) -> None:
     """How many pictures go through the network together."""
     sub.add_argument(
         "--batch-size",
-        type=_positive,
+        type=count,
         default=1,
         metavar="N",
         help="pictures of one size that follow each other go through the network together, N at "
         "most: the same results for N times the memory, on a CPU with 4 twice as fast for small "
         "pictures (96 pixels) and slower for large ones (800)",
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of pictures; give 1 or more")
-    return int(text)
 
 
 def run_predict(args: argparse.Namespace) -> None:

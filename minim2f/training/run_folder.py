@@ -20,7 +20,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ..checkpoints import save
-from ..files import whole, write
+from ..files import whole, write, writing
 from ..model.mask2former import Mask2Former
 from . import distributed
 from .losses import expected_loss
@@ -201,11 +201,16 @@ class Run:
         """Adds a line to the log."""
         if self.writes:
             line = json.dumps({"kind": kind, "step": step} | values)
-            with open(self.folder / LOG, "a", encoding="utf-8") as log:
+            path = self.folder / LOG
+            with writing(path), open(path, "a", encoding="utf-8") as log:
                 log.write(line + "\n")
 
     def save(self, step: int, model: Mask2Former, optimizer: Optimizer, scaler: GradScaler) -> None:
-        """Writes everything that the next step depends on, whole or not at all."""
+        """Writes everything that the next step depends on, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written; the checkpoint before is still there.
+        """
         if not self.writes:
             return
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -217,12 +222,13 @@ class Run:
             "recipe": dataclasses.asdict(self.recipe),
             "scaler": scaler.state_dict(),
         }
-        with whole(self.folder / CHECKPOINT) as part:
-            save_file(
-                {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-                part,
-                metadata={"minim2f.run": json.dumps(about)},
-            )
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        path = self.folder / CHECKPOINT
+        try:
+            with whole(path) as part:
+                save_file(tensors, part, metadata={"minim2f.run": json.dumps(about)})
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path} cannot be written: {error}") from error
 
     def finish(self, model: Mask2Former, half: bool = False) -> None:
         """Writes the trained model alone, for `minim2f.load`; as float16 if `half`."""
