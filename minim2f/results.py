@@ -22,7 +22,7 @@ from PIL import Image
 
 from .data.coco_panoptic import id_to_rgb
 from .data.sample import bounding_box
-from .files import write
+from .files import write, writing
 from .inference import Result
 
 FILES = {
@@ -177,7 +177,8 @@ class Predictions:
         return write(self.path, json.dumps(document))
 
     def __enter__(self) -> Predictions:
-        self.path.unlink(missing_ok=True)  # an older one would vouch for the new pictures
+        with writing(self.path):
+            self.path.unlink(missing_ok=True)  # an older one would vouch for the new pictures
         return self
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:

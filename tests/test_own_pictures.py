@@ -874,6 +874,39 @@ def test_label_maps_are_numbered_as_those_that_were_learned(tmp_path, capsys):
     assert {1, 2, 3} >= set(np.unique(written)) - {255}
 
 
+@pytest.mark.parametrize("split", ["", "val"])
+def test_eval_reads_the_files_of_a_run_as_the_run_did(tmp_path, capsys, split):
+    """Where 0 is void, the same model must not be measured on classes shifted by one."""
+    maps, run = tmp_path / "maps", tmp_path / "run"
+    for part in ("train", "val") if split else ("",):
+        label_maps(maps, 5, split=part)
+    for path in (maps / "labels").rglob("*.png"):
+        numbers = np.array(Image.open(path))
+        Image.fromarray(np.where(numbers == 255, 0, numbers + 1).astype(np.uint8)).save(path)
+    (maps / "classes.txt").unlink()  # then a wrong reading finds a class more, and no fault
+    told(capsys, "train", "--data", maps, "--zero-is-void", *QUICK, "--steps", 2, "-o", run)
+    expected = f"mIoU   {lines(run, 'eval')[-1]['scores']['miou']:.3f}"
+    scored = [told(capsys, "eval", run)]
+    scored += [told(capsys, "eval", run, "--data", maps, "--zero-is-void")]
+    assert all(text.startswith(expected) for text in scored)
+    again = told(capsys, "eval", run, "--split", "all")
+    maps.rename(tmp_path / "moved")
+    moved = told(capsys, "eval", run, "--split", "all", "--data", tmp_path / "moved")
+    assert moved.split(" on ")[0] == again.split(" on ")[0]
+    assert "does not know" not in again + moved
+
+
+def test_pictures_in_two_splits_are_known(tmp_path, capsys):
+    for part in ("train", "val"):
+        label_maps(tmp_path / "maps", 3, split=part)  # the same pictures
+    picture = tmp_path / "maps" / "images" / "val" / "0.png"
+    Image.new("RGB", (56, 40), "red").save(picture)
+    run = tmp_path / "run"
+    told(capsys, "train", "--data", tmp_path / "maps", *QUICK, "--steps", 1, "-o", run)
+    assert "2 of them training pictures" in told(capsys, "eval", run)
+    assert "2 of them training pictures" in lines(run, "eval")[-1]["on"]
+
+
 def test_pictures_of_one_name_keep_it_in_the_results(tmp_path, run, capsys):
     (tmp_path / "in" / "b").mkdir(parents=True)
     Image.new("RGB", (64, 48), "red").save(tmp_path / "in" / "x.jpg")
@@ -1044,22 +1077,22 @@ def test_warnings_are_for_users(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "file"),
+    "command",
     [
-        (("predict", "a.png", "-o", "blocked/sub/y.png"), "y.png"),
-        (("predict", "a.png", "-o", "blocked/sub", "--save", "json"), "0"),
-        (("eval", "tiny", "--length", 1, "--json", "blocked/x.json"), "x.json"),
-        (("train", "--steps", 1, "--length", 2, "-o", "blocked/run"), "run"),
-        (("data", "scenes", "--length", 1, "--folder", "blocked/scenes"), "scenes"),
+        ("predict", "a.png", "-o", "blocked/sub/y.png"),
+        ("predict", "a.png", "-o", "blocked/sub", "--save", "json"),
+        ("eval", "tiny", "--length", 1, "--json", "blocked/x.json"),
+        ("train", "--steps", 1, "--length", 2, "-o", "blocked/run"),
+        ("data", "scenes", "--length", 1, "--folder", "blocked/scenes"),
     ],
 )
-def test_what_cannot_be_written_is_a_sentence(tmp_path, capsys, monkeypatch, command, file):
+def test_what_cannot_be_written_is_a_sentence(tmp_path, capsys, monkeypatch, command):
     Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
     (tmp_path / "blocked").write_text("a file where a folder is to be")
     monkeypatch.chdir(tmp_path)
     refused = told(capsys, *command, code=1)
-    assert "Errno" not in refused and "blocked" in refused
-    assert "cannot be written (" in refused or "directory" in refused
+    assert "Errno" not in refused and "minim2f: blocked/" in refused
+    assert "cannot be written (" in refused
 
 
 def test_a_disk_that_fills_up_is_a_sentence(tmp_path, maps, capsys):

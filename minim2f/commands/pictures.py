@@ -131,9 +131,11 @@ def pictures_to_score(
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
+    if source and not forms_of(args):
+        args = argparse.Namespace(**vars(args) | _forms_again(source, args.data))
     splits, split = splits_in(args.data, forms_of(args)), args.split
     if source and source.hold_out and _same_place(source.data, args.data):
-        source = source._replace(task=args.task, forms=forms_of(args) or source.forms)
+        source = source._replace(task=args.task, forms=forms_of(args))
         if split is None or (split in VAL and split not in splits):
             _, held = source.parts(scenes=200)
             return _first_of(Measured(held, _words(held, "held-out pictures", args.data)), args)
@@ -239,18 +241,24 @@ def _measured(
 ) -> Measured:
     """Opens pictures, and says in words whether the run with this source learned from them."""
     dataset = asked.open(scenes)
-    if source is None or not _same_place(source.data, asked.data):
-        words = _words(dataset, "pictures", asked.data, asked.split)
-        same = sum(mark in learned for mark in marks_of(dataset)) if learned else 0
-        if same:
-            words += f", {same} of them {SEEN} (by their names and sizes)"
-        return Measured(dataset, words)
-    known = source.length is None or (asked.length or len(dataset)) <= source.length
-    if source.split == asked.split and known and not source.hold_out:
-        return Measured(dataset, f"{len(dataset)} {SEEN}")
-    if source.split == asked.split or None in (source.split, asked.split):
-        return Measured(dataset, f"{len(dataset)} pictures, among them {SEEN}")
-    return Measured(dataset, _words(dataset, "pictures", asked.data, asked.split))
+    if source and _same_place(source.data, asked.data):
+        known = source.length is None or (asked.length or len(dataset)) <= source.length
+        if source.split == asked.split and known and not source.hold_out:
+            return Measured(dataset, f"{len(dataset)} {SEEN}")
+        if source.split == asked.split or None in (source.split, asked.split):
+            return Measured(dataset, f"{len(dataset)} pictures, among them {SEEN}")
+    words = _words(dataset, "pictures", asked.data, asked.split)
+    if learned and (same := sum(mark in learned for mark in marks_of(dataset))):
+        words += f", by their names and sizes {same} of them {SEEN}"
+    return Measured(dataset, words)
+
+
+def _forms_again(source: Source, data: str) -> dict:
+    """How a run's own files are to be read, wherever they are now; {} for other data."""
+    if _same_place(source.data, data):
+        return source.forms
+    moved = source.data not in NAMED and not Path(source.data).exists()
+    return {k: v for k, v in source.forms.items() if moved and k not in PLACES}
 
 
 def _first_of(measured: Measured, args: argparse.Namespace) -> Measured:
