@@ -151,10 +151,10 @@ def marks_of(dataset: Dataset) -> list[str]:
     """What tells the pictures of a data set from others, wherever they are copied to.
 
     Returns:
-        A line for each picture that has a file: its size in bytes, and its name.
+        A line for each picture whose file is there: its size in bytes, and its name.
     """
     paths = (image_path(dataset, index) for index in range(len(dataset)))
-    return [f"{path.stat().st_size} {path.name}" for path in paths if path is not None]
+    return [f"{path.stat().st_size} {path.name}" for path in paths if path and path.is_file()]
 
 
 def splits_in(data: str, forms: dict | None = None) -> list[str]:
