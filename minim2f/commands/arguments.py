@@ -55,7 +55,7 @@ def _whole(text: str, least: int) -> int:
     except ValueError:
         value = least - 1
     if value < least:
-        raise argparse.ArgumentTypeError(f"{text} is no such number; give {least} or more")
+        raise argparse.ArgumentTypeError(f"{text} does not fit; give {least} or more, a whole number")
     return value
 
 
