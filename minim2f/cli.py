@@ -6,12 +6,17 @@ Each command imports what only it needs, so that `minim2f --help` does not wait 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from .commands import evaluate, predict, train
+from .commands.arguments import count
 from .commands.pictures import add_form_arguments, forms_of
 from .data.coco_mini import FetchError
 from .model.config import PRESETS
@@ -54,11 +59,15 @@ def run_check(args: argparse.Namespace) -> None:
         for line in grouped(faults):
             print(line)
         if faults:
-            raise ValueError(f"{args.path} has {len(faults)} faults, listed above")
-    count = len(open_dataset(args.path, None, **forms))
+            raise ValueError(f"{args.path} has {_counted(len(faults), 'fault')}, listed above")
+    number = len(open_dataset(args.path, None, **forms))
     faultless = "without those at fault" if args.skip_faulty else "no fault found"
-    print(f"{args.path}: {count} pictures, {faultless}")
+    print(f"{args.path}: {_counted(number, 'picture')}, {faultless}")
     print(survey(args.path, **forms))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def run_plot(args: argparse.Namespace) -> None:
@@ -76,7 +85,10 @@ def run_walkthrough(args: argparse.Namespace) -> None:
     from .model.mask2former import Mask2Former
     from .training.walkthrough import walkthrough
 
-    height, width = (int(n) for n in args.size.lower().split("x"))
+    size = re.fullmatch(r"(\d+)x(\d+)", args.size.lower())
+    if not size:
+        raise ValueError(f"--size {args.size}: this is height x width in pixels, such as 800x1024")
+    height, width = map(int, size.groups())
     changes = {"pixel_decoder": args.pixel_decoder} if args.pixel_decoder else {}
     model = Mask2Former(preset(args.preset, **changes)).eval()
     print(walkthrough(model, torch.zeros(1, 3, height, width)))
@@ -103,8 +115,15 @@ def run_book(args: argparse.Namespace) -> None:
     book(args.arguments)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line, and not the usage of thirty options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells all options)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minim2f", description="Mask2Former, small and exact.")
+    parser = _Parser(prog="minim2f", description="Mask2Former, small and exact.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(function: Callable, name: str, among=commands) -> argparse.ArgumentParser:
@@ -114,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(run_demo, "demo")
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder for demo.png")
-    sub.add_argument("--steps", type=int, default=TINY.steps, help="training steps on scenes")
+    sub.add_argument("--steps", type=count, default=TINY.steps, help="training steps on scenes")
     _data_actions(command, commands)
     train.add_arguments(command(train.run_train, "train"))
 
@@ -132,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(run_bench, "bench")
     sub.add_argument("names", nargs="*", default=["r50", "swin_t"], help="r50, swin_t or both")
     sub.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    sub.add_argument("--rounds", type=int, default=3, help="pairs in each of three processes")
+    sub.add_argument("--rounds", type=count, default=3, help="pairs in each of three processes")
     sub.add_argument("--quick", action="store_true", help="a first look: two small measurements")
     sub.add_argument(
         "--learn",
@@ -161,7 +180,7 @@ def _data_actions(command: Callable, commands: argparse._SubParsersAction) -> No
     sub = command(run_scenes, "scenes", actions)
     sub.add_argument("--folder", type=Path, default=Path("out/scenes"), help="where the files go")
     sub.add_argument("--split", choices=["train", "val"], default="train")
-    sub.add_argument("--length", type=int, default=20, help="how many")
+    sub.add_argument("--length", type=count, default=20, help="how many")
     sub = command(run_check, "check", actions)
     sub.add_argument("path", help="folder or JSON file")
     add_form_arguments(sub)
@@ -174,15 +193,43 @@ def _print_whatever_comes() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings are printed for whoever uses the command, not for whoever wrote it."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; of the system's own, the file and the reason without their number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; an expected mistake ends in one sentence and exit code 1."""
+    """Runs one command; an expected mistake ends in one sentence and exit code 1.
+
+    Ctrl-C ends in one line and exit code 130, as shells have it.
+    """
     _print_whatever_comes()
     args = _parser().parse_args(arguments)
     args.command = shlex.join(["minim2f", *(sys.argv[1:] if arguments is None else arguments)])
     try:
-        args.run(args)
-    except (FetchError, ImportError, OSError, ShapeError, Stopped, ValueError) as error:
+        with _plain_warnings():
+            args.run(args)
+    except KeyboardInterrupt:
+        print("\nminim2f: stopped", file=sys.stderr)
+        return 130
+    except Stopped as error:
         print(f"minim2f: {error}", file=sys.stderr)
+        return 130
+    except (FetchError, ImportError, OSError, ShapeError, ValueError) as error:
+        print(f"minim2f: {_sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -25,17 +25,30 @@ def cache_folder() -> Path:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An OSError in the block says that this file could not be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it is a sentence already
+            raise
+        why = f"cannot be written ({error.strerror})"
+        raise OSError(error.errno, why, str(path)) from error
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; the file gets its own name when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())  # a power cut must not find the new name before the data
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # a power cut must not find the new name before the data
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write(path: str | os.PathLike, content: bytes | str) -> Path:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from .data.coco_panoptic import id_to_rgb
 from .data.sample import bounding_box
-from .files import write
+from .files import write, writing
 from .inference import Result
 
 FILES = {
@@ -123,21 +123,28 @@ class Predictions:
         self._entries: list[dict] = []
         self._names: dict[str, str] = {}
 
-    def add(self, result: Result, file_name: str, image_id: int | None = None) -> None:
+    def add(
+        self,
+        result: Result,
+        file_name: str,
+        image_id: int | None = None,
+        png_name: str | None = None,
+    ) -> None:
         """Writes one picture's result.
 
         Args:
             result: of the task that this folder is for.
-            file_name: of the picture, from the folder of pictures; its PNG has the same name.
+            file_name: of the picture, from the folder of pictures.
             image_id: the data set's number of the picture; without one, pictures count from 1.
+            png_name: of its PNG; the picture's own name unless given, with another ending.
 
         Raises:
             ValueError: the id or the name came before, or the name leads out of the folder.
         """
         name = PurePosixPath(file_name.replace("\\", "/"))
-        png = name.with_suffix(".png").as_posix()
+        png = png_name or name.with_suffix(".png").as_posix()
         image_id = len(self._images) + 1 if image_id is None else image_id
-        if name.is_absolute() or ".." in name.parts:
+        if any(path.is_absolute() or ".." in path.parts for path in (name, PurePosixPath(png))):
             raise ValueError(f"{file_name} leads out of the folder of predictions: give a name")
         if image_id in self._images:
             raise ValueError(f"two pictures have image_id {image_id}; it must be unique")
@@ -170,7 +177,8 @@ class Predictions:
         return write(self.path, json.dumps(document))
 
     def __enter__(self) -> Predictions:
-        self.path.unlink(missing_ok=True)  # an older one would vouch for the new pictures
+        with writing(self.path):
+            self.path.unlink(missing_ok=True)  # an older one would vouch for the new pictures
         return self
 
     def __exit__(self, kind: type | None, error: object, traceback: object) -> None:

@@ -225,7 +225,7 @@ def test_zero_can_be_void(tmp_path):
     assert sample.ids[::2, 0].tolist() == [0, 1, 0, 0]
 
 
-@pytest.mark.parametrize("option", [{"ignore": 3}, {"zero_is_void": True}])
+@pytest.mark.parametrize("option", [{"ignore": 3}, {"zero_is_void": True}, {"binary": True}])
 def test_options_of_label_maps_are_refused_for_coco(tmp_path, option):
     labelme(tmp_path)
     with pytest.raises(ValueError, match="for label maps"):

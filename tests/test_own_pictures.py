@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -17,8 +19,10 @@ import torch
 from PIL import Image
 
 import minim2f
-from minim2f import fonts
+from minim2f import cli, fonts, plots
 from minim2f.cli import main
+from minim2f.commands import predict
+from minim2f.commands.arguments import described
 from minim2f.commands.pictures import Source
 from minim2f.commands.predict import drawings_of
 from minim2f.data import open_dataset
@@ -30,7 +34,7 @@ from minim2f.results import FILES, label_map
 from minim2f.training import loop, progress
 from minim2f.training.class_names import aligned
 from minim2f.training.evaluation import evaluate
-from minim2f.training.recipe import TINY
+from minim2f.training.recipe import TINY, TrainConfig
 from minim2f.training.run_folder import CHECKPOINT, LOG, MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -232,6 +236,7 @@ def test_train_begins_with_what_it_will_do(tmp_path, capsys):
     said = {line.split()[0]: line for line in printed.splitlines()}
     assert "3 (semantic): sky, ground, ball" in said["classes"]
     assert "240 x 320" in said["size"] and "300 x 400" in said["size"]
+    assert "height x width" in said["size"]
     assert "16; the fullest of 5 pictures has 3 segments" in said["queries"]
     assert "1 with 2 pictures each: 0.4 epochs" in said["steps"]
     assert "none" in said["evaluation"]
@@ -631,6 +636,7 @@ def test_batches_change_no_prediction_and_a_broken_picture_costs_only_itself(
     for size in (1, 4):
         out = tmp_path / f"out{size}"
         arguments = ("--model", run, "--save", "both", "-o", out, "--batch-size", size)
+        arguments += ("--task", "panoptic")
         refused = told(capsys, "predict", mixed, *arguments, code=1)
         assert "1 of 20" in refused and "12.png" in refused
         assert len(list(out.glob("*.png"))) == 19
@@ -738,3 +744,365 @@ def test_nothing_is_written_where_nothing_is_to_be_saved(tmp_path, maps, run, ca
     out, picture = tmp_path / "out.png", maps / "images" / "1.png"
     arguments = ("predict", picture, "--model", run, "--save", "none", "-o", out)
     assert "wrote" not in told(capsys, *arguments) and not out.exists()
+
+
+# ---- a first-time user's findings --------------------------------------------------------------
+
+
+def saved(folder: Path, *things: int, name: str = "model") -> Path:
+    """A small model with random weights, a class for each number: 1 is a thing, 0 is stuff."""
+    torch.manual_seed(0)
+    categories = [{"id": k, "name": f"c{k}", "isthing": thing} for k, thing in enumerate(things)]
+    config = minim2f.preset("tiny", num_classes=len(things), categories=categories)
+    return minim2f.save(minim2f.Mask2Former(config), folder / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("things", "task"), [((0, 0), "semantic"), ((1, 1), "instance"), ((1, 0), "panoptic")]
+)
+def test_predict_looks_for_what_the_classes_allow(tmp_path, capsys, things, task):
+    model = saved(tmp_path, *things)
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    arguments = ("predict", tmp_path / "a.png", "--model", model, "--save", "json", "-o", out)
+    assert f"task: {task}" in told(capsys, *arguments)
+    assert [path.name for path in out.glob("*.json")] == [FILES[task]]
+    assert "task:" not in told(capsys, *arguments, "--task", "semantic")
+    assert (out / FILES["semantic"]).exists()
+
+
+def test_a_task_is_told_by_the_log_then_by_a_published_name_then_by_classes(copy, monkeypatch):
+    from minim2f.commands.origin import task_of
+
+    both = minim2f.load("tiny").config
+    first, *rest = (copy / LOG).read_text("utf-8").splitlines()
+    line = json.loads(first)
+    line["source"]["task"] = "instance"
+    (copy / LOG).write_text("\n".join([json.dumps(line), *rest]) + "\n", "utf-8")
+    assert task_of(str(copy), both) == task_of(str(copy / MODEL), both) == "instance"
+    assert task_of("facebook/mask2former-swin-tiny-ade-semantic", both) == "semantic"
+    assert task_of("maskformer2_R50_coco_instance", both) == "instance"
+    assert task_of("tiny", both) == "panoptic"
+    assert task_of("nowhere", minim2f.preset("tiny", num_classes=2)) == "panoptic"
+    monkeypatch.chdir(copy)  # a name is no file of the folder that one happens to be in
+    assert task_of("tiny", both) == "panoptic"
+    (copy / LOG).write_text('{"kind": "start", "step": 0}\n', "utf-8")  # train() in Python
+    assert task_of(str(copy), both) == "panoptic"
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_a_run_draws_the_results_that_its_data_have_truth_for(tmp_path, task, monkeypatch):
+    drawn, compare = [], plots.compare
+
+    def note(rows, *more):
+        drawn.extend(row.keys() - {"image", "truth"} for row in rows)
+        return compare(rows, *more)
+
+    monkeypatch.setattr(plots, "compare", note)
+    arguments = ["train", "--task", task, "--length", "3", "--steps", "1", "--batch-size", "2"]
+    assert main([*arguments, "--eval", "train", "-o", str(tmp_path / "run")]) == 0
+    expected = {"panoptic", "instance", "semantic"} if task == "panoptic" else {task}
+    assert drawn == [expected] * 3
+    assert list((tmp_path / "run" / "pictures").iterdir())
+
+
+def test_training_pictures_are_known_wherever_they_are_copied_to(tmp_path, maps, run, capsys):
+    moved = Path(shutil.copytree(maps, tmp_path / "moved"))
+    printed = told(capsys, "eval", run, "--data", moved)
+    assert all("16 of them training pictures" in line for line in printed.splitlines())
+    for picture in (moved / "images").iterdir():  # other pictures, called the same
+        Image.fromarray(np.array(Image.open(picture))[..., ::-1]).save(picture)
+        picture.write_bytes(picture.read_bytes() + b"other")
+    assert "training pictures" not in told(capsys, "eval", run, "--data", moved)
+    out = tmp_path / "run"
+    copied = Path(shutil.copytree(maps, tmp_path / "copied"))
+    arguments = ("train", "--data", maps, "--eval", copied, *QUICK, "--steps", 1, "-o", out)
+    assert "20 of them training pictures" in told(capsys, *arguments)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_eval_refuses_a_task_that_the_data_have_no_truth_for(tmp_path, maps, run, capsys, task):
+    moved = Path(shutil.copytree(maps, tmp_path / "moved"))
+    for more in ((), ("--split", "train"), ("--split", "all"), ("--data", moved)):
+        refused = told(capsys, "eval", run, "--task", task, *more, code=1)
+        assert "semantic" in refused and task in refused
+
+
+def test_data_that_moved_are_asked_for(tmp_path, capsys):
+    maps, out = label_maps(tmp_path / "maps", 5), tmp_path / "run"
+    told(capsys, "train", "--data", maps, *QUICK, "--steps", 1, "-o", out)
+    maps.rename(tmp_path / "moved")
+    for arguments in (("eval", out), ("train", "--resume", out, "--steps", 2)):
+        assert "--data" in told(capsys, *arguments, code=1)
+        told(capsys, *arguments, "--data", tmp_path / "moved")
+    assert "held-out" in told(capsys, "eval", out)  # the run has gone on from there
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_read(run, capsys):
+    assert main(["train", "--data", "nowhere", "-o", str(run)]) == 1
+    captured = capsys.readouterr()
+    assert "holds a run" in captured.err and not captured.out
+
+
+def test_a_run_without_a_checkpoint_says_that_it_begins_anew(copy, capsys):
+    assert "anew" not in told(capsys, "train", "--resume", copy)
+    (copy / CHECKPOINT).unlink()
+    assert "begins anew" in told(capsys, "train", "--resume", copy)
+
+
+def test_label_maps_are_numbered_as_those_that_were_learned(tmp_path, capsys):
+    maps, out = label_maps(tmp_path / "maps", 4), tmp_path / "out"
+    for path in (maps / "labels").iterdir():
+        numbers = np.array(Image.open(path))
+        Image.fromarray(np.where(numbers == 255, 0, numbers + 1).astype(np.uint8)).save(path)
+    arguments = ("train", "--data", maps, "--zero-is-void", *QUICK, "--steps", 1)
+    told(capsys, *arguments, "-o", tmp_path / "run")
+    more = ("--model", tmp_path / "run", "--save", "json", "-o", out)
+    told(capsys, "predict", maps / "images", *more)
+    document = json.loads((out / "labels.json").read_text("utf-8"))
+    assert [(c["id"], c["name"]) for c in document["categories"]] == [
+        (1, "sky"),
+        (2, "ground"),
+        (3, "ball"),
+    ]
+    expected = minim2f.segment(
+        minim2f.load(tmp_path / "run"), maps / "images" / "0.png", "semantic"
+    )
+    plain = label_map(expected, minim2f.load(tmp_path / "run").config.classes)
+    written = np.array(Image.open(out / "labels" / "0.png"))
+    assert np.array_equal(written, np.where(plain == 255, 255, plain + 1))
+    assert {1, 2, 3} >= set(np.unique(written)) - {255}
+
+
+@pytest.mark.parametrize("split", ["", "val"])
+def test_eval_reads_the_files_of_a_run_as_the_run_did(tmp_path, capsys, split):
+    """Where 0 is void, the same model must not be measured on classes shifted by one."""
+    maps, run = tmp_path / "maps", tmp_path / "run"
+    for part in ("train", "val") if split else ("",):
+        label_maps(maps, 5, split=part)
+    for path in (maps / "labels").rglob("*.png"):
+        numbers = np.array(Image.open(path))
+        Image.fromarray(np.where(numbers == 255, 0, numbers + 1).astype(np.uint8)).save(path)
+    (maps / "classes.txt").unlink()  # then a wrong reading finds a class more, and no fault
+    told(capsys, "train", "--data", maps, "--zero-is-void", *QUICK, "--steps", 2, "-o", run)
+    expected = f"mIoU   {lines(run, 'eval')[-1]['scores']['miou']:.3f}"
+    scored = [told(capsys, "eval", run)]
+    scored += [told(capsys, "eval", run, "--data", maps, "--zero-is-void")]
+    assert all(text.startswith(expected) for text in scored)
+    again = told(capsys, "eval", run, "--split", "all")
+    maps.rename(tmp_path / "moved")
+    moved = told(capsys, "eval", run, "--split", "all", "--data", tmp_path / "moved")
+    assert moved.split(" on ")[0] == again.split(" on ")[0]
+    assert "does not know" not in again + moved
+
+
+def test_pictures_in_two_splits_are_known(tmp_path, capsys):
+    for part in ("train", "val"):
+        label_maps(tmp_path / "maps", 3, split=part)  # the same pictures
+    picture = tmp_path / "maps" / "images" / "val" / "0.png"
+    Image.new("RGB", (56, 40), "red").save(picture)
+    run = tmp_path / "run"
+    told(capsys, "train", "--data", tmp_path / "maps", *QUICK, "--steps", 1, "-o", run)
+    assert "2 of them training pictures" in told(capsys, "eval", run)
+    assert "2 of them training pictures" in lines(run, "eval")[-1]["on"]
+
+
+def test_pictures_of_one_name_keep_it_in_the_results(tmp_path, run, capsys):
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "in" / "x.jpg")
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "in" / "x.png")
+    Image.new("RGB", (64, 48), "green").save(tmp_path / "in" / "b" / "x.png")
+    options = ("--model", run, "--save", "both", "-o", tmp_path / "out")
+    printed = told(capsys, "predict", tmp_path / "in", *options)
+    assert f"of {tmp_path / 'in' / 'x.jpg'}:" in printed
+    document = json.loads((tmp_path / "out" / "labels.json").read_text("utf-8"))
+    assert [image["file_name"] for image in document["images"]] == ["x.jpg", "x.png"]
+    maps_of = {a["image_id"]: a["file_name"] for a in document["annotations"]}
+    assert maps_of == {1: "1-x.png", 2: "2-x.png"}
+    assert all((tmp_path / "out" / "labels" / name).exists() for name in maps_of.values())
+    told(capsys, "predict", tmp_path / "in", tmp_path / "in" / "b", *options)
+    document = json.loads((tmp_path / "out" / "labels.json").read_text("utf-8"))
+    assert [i["file_name"] for i in document["images"]] == ["x.jpg", "x.png", "b/x.png"]
+
+
+def test_a_number_before_a_name_takes_nobody_else_s_name(tmp_path):
+    pictures = [Path("in") / name for name in ("2-x.jpg", "x.jpg", "x.png")]
+    assert len(set(drawings_of(pictures, tmp_path))) == 3
+
+
+def test_drawings_do_not_go_among_the_pictures(tmp_path, run, capsys, monkeypatch):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "x.jpg")
+    monkeypatch.chdir(tmp_path)
+    for pictures, out in (("x.jpg", "."), (".", "../" + tmp_path.name), (tmp_path, tmp_path)):
+        refused = told(capsys, "predict", pictures, "--model", run, "-o", out, code=1)
+        assert "folder of pictures" in refused
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path, run, capsys):
+    for place in ("in", "in/old", "in/old/older"):
+        (tmp_path / place).mkdir()
+        Image.new("RGB", (64, 48), "red").save(tmp_path / place / "x.jpg")
+    for name in ("a.gif", "notes.txt", ".hidden"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    out = tmp_path / "out"
+    printed = told(capsys, "predict", tmp_path / "in", "--model", run, "-o", out)
+    assert "1 folder (old) and 2 other files (a.gif, notes.txt)" in printed
+    assert "left out" not in told(
+        capsys, "predict", tmp_path / "in" / "old" / "older", "--model", run, "-o", out
+    )
+    (tmp_path / "in" / "x.jpg").unlink()
+    refused = told(capsys, "predict", tmp_path / "in", "--model", run, "-o", out, code=1)
+    assert f"there are some in {tmp_path / 'in' / 'old'}" in refused
+
+
+NO_COUNT, NO_SHARE = ("0", "-1", "1.5", "two", "nan"), ("-0.1", "7", "nan", "half")
+WRONG = {
+    "predict x.png --top-k": NO_COUNT,
+    "predict x.png --batch-size": NO_COUNT,
+    "predict x.png --threshold": NO_SHARE,
+    "eval tiny --length": NO_COUNT,
+    "eval tiny --top-k": NO_COUNT,
+    "train --short-side": NO_COUNT,
+    "train --queries": NO_COUNT,
+    "train --length": NO_COUNT,
+    "train --steps": NO_COUNT,
+    "train --batch-size": NO_COUNT,
+    "train --accumulate": NO_COUNT,
+    "train --crop": NO_COUNT,
+    "train --save-every": NO_COUNT,
+    "train --evaluate-every": NO_COUNT,
+    "train --warmup": ("-1", "0.5"),
+    "train --workers": ("-1", "0.5"),
+    "train --seed": ("-1", "0.5"),
+    "train --flip": NO_SHARE,
+    "train --learning-rate": ("0", "-1", "inf", "nan", "fast"),
+    "train --clip-norm": ("0", "-1", "inf"),
+    "train --weight-decay": ("-1", "inf", "nan"),
+    "train --backbone-multiplier": ("-1", "nan"),
+    "train --jitter": ("some",),
+    "train --schedule": ("cosine",),
+    "train --precision": ("float64",),
+    "demo --steps": NO_COUNT,
+    "bench --rounds": NO_COUNT,
+    "data scenes --length": NO_COUNT,
+    "book experiment 09 --seeds": NO_COUNT,
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option in WRONG for value in WRONG[option]]
+)
+def test_a_number_that_can_mean_nothing_is_refused_where_it_enters(option, value, capsys):
+    *command, flag = option.split()
+    with pytest.raises(SystemExit) as refused:
+        main([*command, f"{flag}={value}"])
+    captured = capsys.readouterr()
+    assert refused.value.code == 2 and not captured.out
+    assert flag in captured.err and value in captured.err
+
+
+def test_every_number_of_a_command_is_checked():
+    """No option takes any int or float there is, but --hold-out and --ignore, checked later."""
+    free, parsers = set(), [cli._parser()]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.type in (int, float):
+                free.update(action.option_strings)
+    assert free == {"--hold-out", "--ignore"}
+
+
+def test_the_help_says_what_each_number_of_the_recipe_is(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["train", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert done.value.code == 0
+    assert "--warmup N steps over which the rate grows from nearly 0." in printed
+    assert '--jitter {large-scale,shortest-edge,none} "large-scale": a size of 0.1' in printed
+    assert "the model sees them later. --crop N side of the square, in pixels." in printed
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert described(TrainConfig).keys() == names
+
+
+def test_a_refusal_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--short-side", "-5"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("minim2f train: ") and "-5" in error
+
+
+@pytest.mark.parametrize("place", ["pictures_in", "load", "as_result"])
+def test_ctrl_c_is_one_line_wherever_it_comes(tmp_path, capsys, monkeypatch, place):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    monkeypatch.setattr(predict, place, interrupted)
+    stopped = told(capsys, "predict", tmp_path, "-o", tmp_path / "out", code=130)
+    assert stopped.split() == ["minim2f:", "stopped"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_ctrl_c_in_training_saves_and_has_the_code_of_ctrl_c(tmp_path, maps, capsys, monkeypatch):
+    taken = loop.step
+
+    def interrupt(state, number, batch, stop=False):
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return taken(state, number, batch, stop)
+
+    monkeypatch.setattr(loop, "step", interrupt)
+    arguments = ("train", "--data", maps, *QUICK, "--steps", 9, "-o", tmp_path / "run")
+    assert "--resume" in told(capsys, *arguments, code=130)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def run_of(*arguments: object) -> subprocess.CompletedProcess:
+    """The command in a process of its own, where warnings and tracebacks are as a user has them."""
+    command = [sys.executable, "-m", "minim2f", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_warnings_are_for_users(tmp_path):
+    maps = label_maps(tmp_path / "maps", 3)
+    (maps / "images" / "1.png").write_bytes(b"no picture")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(maps / "images" / "2.png").save(maps / "images" / "2.png", exif=exif)
+    done = run_of("eval", "tiny", "--data", maps, "--skip-faulty")
+    assert "warning: " in done.stderr and "left out" in done.stderr and "EXIF" in done.stderr
+    assert "UserWarning" not in done.stderr and ".py:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "a.png", "-o", "blocked/sub/y.png"),
+        ("predict", "a.png", "-o", "blocked/sub", "--save", "json"),
+        ("eval", "tiny", "--length", 1, "--json", "blocked/x.json"),
+        ("train", "--steps", 1, "--length", 2, "-o", "blocked/run"),
+        ("data", "scenes", "--length", 1, "--folder", "blocked/scenes"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(tmp_path, capsys, monkeypatch, command):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    (tmp_path / "blocked").write_text("a file where a folder is to be")
+    monkeypatch.chdir(tmp_path)
+    refused = told(capsys, *command, code=1)
+    assert "Errno" not in refused and "minim2f: blocked/" in refused
+    assert "cannot be written (" in refused
+
+
+def test_a_disk_that_fills_up_is_a_sentence(tmp_path, maps, capsys):
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    arguments = ("train", "--data", maps, *QUICK, "--steps", 2, "--save-every", 1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        refused = told(capsys, *arguments, "-o", tmp_path / "run", code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{CHECKPOINT} cannot be written" in refused
+    assert not (tmp_path / "run" / CHECKPOINT).exists()

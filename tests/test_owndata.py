@@ -519,9 +519,12 @@ MAP_FAULTS = {
         lambda f: Image.fromarray(label_map() + 1).save(f / TRAIN_A),
         [TRAIN_A, "[3]", "0 ... 2"],
     ),
-    "16 bits": (lambda f: wide_png(f / TRAIN_A, colours=1), [TRAIN_A, "16-bit grey"]),
+    "16 bits": (
+        lambda f: Image.fromarray(label_map().astype(np.uint16) * 257).save(f / TRAIN_A),
+        [TRAIN_A, "16-bit grey"],
+    ),
     "colours": (
-        lambda f: Image.new("RGB", (WIDTH, HEIGHT)).save(f / TRAIN_A),
+        lambda f: Image.new("RGB", (WIDTH, HEIGHT), "red").save(f / TRAIN_A),
         [TRAIN_A, "8-bit RGB", "8-bit grey"],
     ),
     "another size": (

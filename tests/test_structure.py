@@ -48,7 +48,7 @@ PARTS = set(MAY_IMPORT)
 MAY_IMPORT |= {
     "": PARTS,
     "demo": PARTS,
-    "book": PARTS | {"", "book", "demo"},
+    "book": PARTS | {"", "book", "demo", "commands.arguments"},
     "bench": PARTS | {"bench"},
     "commands": PARTS | {"commands"},
     "cli": PARTS | {"bench", "book", "demo", "commands"},

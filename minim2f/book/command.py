@@ -16,6 +16,7 @@ from minim2f.book.chapter import NOTEBOOKS, Chapter, chapters
 from minim2f.book.html import write_html
 from minim2f.book.new import new
 from minim2f.book.pictures import draw_pictures
+from minim2f.commands.arguments import count
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -84,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--out", type=Path, default=out, help=f"folder, {out} by default")
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
-    sub.add_argument("--steps", type=int, help="training steps of each run")
-    sub.add_argument("--seeds", type=int, help="how many seeds, from 0 on")
-    sub.add_argument("--unseen", type=int, help="how many unseen scenes to measure on")
+    sub.add_argument("--steps", type=count, help="training steps of each run")
+    sub.add_argument("--seeds", type=count, help="how many seeds, from 0 on")
+    sub.add_argument("--unseen", type=count, help="how many unseen scenes to measure on")
     sub = _action(actions, run_new)
     sub.add_argument("number", metavar="NN", help="of the chapter; a letter for an appendix")
     sub.add_argument("--title", help="by default that of the README's list")

@@ -12,9 +12,10 @@ from ..files import write
 from ..training import distributed
 from ..training.class_names import aligned
 from ..training.evaluation import evaluate, per_class, per_class_table, table
+from .arguments import count
+from .origin import learned_by, require_data, source_of
 from .pictures import TASKS, absolute, add_form_arguments, pictures_to_score
 from .predict import add_batch_argument
-from .train import source_of
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -27,9 +28,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="val unless given, or what the run held out; 'all' takes all pictures",
     )
-    add("--length", type=int, help="how many scenes, or the first of other pictures")
+    add("--length", type=count, help="how many scenes, or the first of other pictures")
     add("--task", choices=TASKS, help="what to measure; all that the data allow")
-    add("--top-k", type=int, default=100, metavar="N", help="instances of a picture that count")
+    add("--top-k", type=count, default=100, metavar="N", help="instances of a picture that count")
     add("--per-class", action="store_true", help="print a line for each class")
     add("--json", type=Path, metavar="FILE", help="write all numbers")
     add("--device", default="cpu", help="cpu, cuda or mps")
@@ -40,12 +41,14 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run_eval(args: argparse.Namespace) -> None:
     """Prints PQ, mIoU and AP of a model on a data set."""
     source = source_of(args.model)
+    if source and not args.data:
+        require_data(source.data, args.model)
     args.data = absolute(args.data) or (source.data if source else "scenes")
     if source and args.task is None:
         args.task = source.task
     with distributed.joined(args.device) as device:
         model = load(args.model)
-        measured = pictures_to_score(args, source)
+        measured = pictures_to_score(args, source, learned_by(args.model))
         dataset = measured.dataset
         classes = aligned(model.config, dataset)
         first = distributed.rank() == 0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..data import Dataset, open_dataset
 from ..data.splits import held_out, splits_of
-from ..data.subsets import Subset
+from ..data.subsets import Subset, image_path
 
 TASKS = ("panoptic", "instance", "semantic")
 NAMED = ("scenes", "coco-mini")  # not found by a path
@@ -23,6 +23,7 @@ FORMS = (
     "labels",
     "ignore",
     "zero_is_void",
+    "binary",
     "skip_faulty",
 )  # how the files are to be read
 PLACES = ("images", "labels")
@@ -112,38 +113,49 @@ def pictures_of_run(args: argparse.Namespace) -> Pictures:
     if args.eval == "train":
         measured = Measured(learned, f"{len(learned)} {SEEN}")
     elif args.eval != "none" and (args.eval or args.eval_split or own):
-        measured = _measured(source, _asked(args), scenes=100)
+        measured = _measured(source, _asked(args), 100, frozenset(marks_of(learned)))
     elif held and args.eval != "none":
         measured = Measured(held, _words(held, "held-out pictures", args.data))
     return Pictures(learned, measured, source)
 
 
-def pictures_to_score(args: argparse.Namespace, source: Source | None) -> Measured:
+def pictures_to_score(
+    args: argparse.Namespace, source: Source | None, learned: frozenset[str] = frozenset()
+) -> Measured:
     """Opens what `minim2f eval` scores a model on, and says whether the model learned from it.
 
     Args:
         args: data, split, length, task, and how the files are to be read.
         source: of the run that made the model, if that is known.
+        learned: marks of the pictures that the model learned from, see `marks_of`.
 
     Raises:
         FileNotFoundError, ValueError: data or a split are not there.
     """
-    forms, split = forms_of(args), args.split
-    own = source is not None and _same_place(source.data, args.data)
-    if own:  # a run's own data are read as the run read them
-        forms = forms or source.forms
-        source = source._replace(forms=forms)
-    splits = splits_in(args.data, forms)
-    if own and source.hold_out:
+    if source and not forms_of(args):
+        args = argparse.Namespace(**vars(args) | _forms_again(source, args.data))
+    splits, split = splits_in(args.data, forms_of(args)), args.split
+    if source and source.hold_out and _same_place(source.data, args.data):
+        source = source._replace(task=args.task, forms=forms_of(args))
         if split is None or (split in VAL and split not in splits):
             _, held = source.parts(scenes=200)
             return _first_of(Measured(held, _words(held, "held-out pictures", args.data)), args)
         if split in TRAIN and (split == source.split or split not in splits):
-            learned, _ = source.parts(scenes=200)
-            return _first_of(Measured(learned, f"{len(learned)} {SEEN}"), args)
+            part, _ = source.parts(scenes=200)
+            return _first_of(Measured(part, f"{len(part)} {SEEN}"), args)
     wanted = _named_split(args.data, splits, split, VAL)
-    asked = Source(args.data, wanted, args.length, args.task, forms=forms)
-    return _measured(source, asked, scenes=200)
+    asked = Source(args.data, wanted, args.length, args.task, forms=forms_of(args))
+    return _measured(source, asked, scenes=200, learned=learned)
+
+
+def marks_of(dataset: Dataset) -> list[str]:
+    """What tells the pictures of a data set from others, wherever they are copied to.
+
+    Returns:
+        A line for each picture whose file is there: its size in bytes, and its name.
+    """
+    paths = (image_path(dataset, index) for index in range(len(dataset)))
+    return [f"{path.stat().st_size} {path.name}" for path in paths if path and path.is_file()]
 
 
 def splits_in(data: str, forms: dict | None = None) -> list[str]:
@@ -167,11 +179,15 @@ def forms_of(args: argparse.Namespace) -> dict:
 def add_form_arguments(sub: argparse.ArgumentParser) -> None:
     """How the files of a data set are to be read."""
     files = sub.add_argument_group("files", "How your own files are to be read:")
-    files.add_argument("--images", metavar="FOLDER", help="where the pictures are")
-    files.add_argument("--labels", metavar="PATH", help="the annotation file or folder of maps")
+    found = "as found from here, or else from the data"
+    files.add_argument("--images", metavar="FOLDER", help=f"where the pictures are, {found}")
+    files.add_argument("--labels", metavar="PATH", help=f"annotation file or maps, {found}")
     files.add_argument("--ignore", type=int, metavar="N", help="this label is void, too")
     files.add_argument(
         "--zero-is-void", action="store_true", default=None, help="0 is void, 1 the first class"
+    )
+    files.add_argument(
+        "--binary", action="store_true", default=None, help="0 is background, all else the object"
     )
     files.add_argument(
         "--skip-faulty", action="store_true", default=None, help="leave out what is at fault"
@@ -225,17 +241,29 @@ def _asked(args: argparse.Namespace) -> Source:
     return Source(data, _named_split(data, splits, wanted, VAL), None, args.task, forms=forms)
 
 
-def _measured(source: Source | None, asked: Source, scenes: int) -> Measured:
+def _measured(
+    source: Source | None, asked: Source, scenes: int, learned: frozenset[str]
+) -> Measured:
     """Opens pictures, and says in words whether the run with this source learned from them."""
     dataset = asked.open(scenes)
-    if source is None or not _same_place(source.data, asked.data):
-        return Measured(dataset, _words(dataset, "pictures", asked.data, asked.split))
-    known = source.length is None or (asked.length or len(dataset)) <= source.length
-    if source.split == asked.split and known and not source.hold_out:
-        return Measured(dataset, f"{len(dataset)} {SEEN}")
-    if source.split == asked.split or None in (source.split, asked.split):
-        return Measured(dataset, f"{len(dataset)} pictures, among them {SEEN}")
-    return Measured(dataset, _words(dataset, "pictures", asked.data, asked.split))
+    if source and _same_place(source.data, asked.data):
+        known = source.length is None or (asked.length or len(dataset)) <= source.length
+        if source.split == asked.split and known and not source.hold_out:
+            return Measured(dataset, f"{len(dataset)} {SEEN}")
+        if source.split == asked.split or None in (source.split, asked.split):
+            return Measured(dataset, f"{len(dataset)} pictures, among them {SEEN}")
+    words = _words(dataset, "pictures", asked.data, asked.split)
+    if learned and (same := sum(mark in learned for mark in marks_of(dataset))):
+        words += f", by their names and sizes {same} of them {SEEN}"
+    return Measured(dataset, words)
+
+
+def _forms_again(source: Source, data: str) -> dict:
+    """How a run's own files are to be read, wherever they are now; {} for other data."""
+    if _same_place(source.data, data):
+        return source.forms
+    moved = source.data not in NAMED and not Path(source.data).exists()
+    return {k: v for k, v in source.forms.items() if moved and k not in PLACES}
 
 
 def _first_of(measured: Measured, args: argparse.Namespace) -> Measured:

@@ -212,4 +212,5 @@ def _size(look: Look, config: Config, recipe: TrainConfig) -> str:
     seen = "{} x {}".format(*input_size(*look.sizes[len(look.sizes) // 2], config))
     if recipe.jitter != "none":
         seen = f"squares of {recipe.crop} pixels, later {seen}"
-    return f"seen at {seen}, while their own is {own} (--short-side changes that)"
+    told = "height x width; --short-side changes that"
+    return f"seen at {seen}, while their own is {own} ({told})"

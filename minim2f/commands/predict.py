@@ -20,10 +20,11 @@ from ..model.mask2former import Mask2Former
 from ..prediction import predict_many
 from ..results import Predictions
 from ..training import distributed
+from .arguments import count, share
+from .origin import numbered_as_learned, source_of, task_of
+from .picture_files import drawings_of, file_names, pictures_in, skipped_in
 from .pictures import TASKS
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}  # taken from a folder
-DRAWINGS = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")  # what can be drawn into
 SCENES_ONLY = (
     "note: tiny knows drawn scenes only, and the {count} classes in them. On a photograph its "
     "answers mean nothing, however high their scores; --model {other} knows photographs"
@@ -35,10 +36,10 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     """Which pictures, which model, and where the drawings go."""
     add = sub.add_argument
     add("pictures", nargs="+", type=Path, metavar="PICTURE", help="files, or folders of pictures")
-    add("--task", choices=TASKS, default="panoptic")
+    add("--task", choices=TASKS, help="what to look for; unless given, what the model learned")
     add("--model", default="tiny", help="a saved model, a published one's name, or tiny")
-    add("--threshold", type=float, help="leave out what scores lower")
-    add("--top-k", type=int, default=100, metavar="N", help="instances that are considered")
+    add("--threshold", type=share, help="leave out what scores lower, 0 to 1")
+    add("--top-k", type=count, default=100, metavar="N", help="instances that are considered")
     add("--device", default="cpu", help="cpu, cuda or mps")
     add_batch_argument(sub)
     add(
@@ -60,7 +61,7 @@ def add_batch_argument(sub: argparse.ArgumentParser) -> None:
     """How many pictures go through the network together."""
     sub.add_argument(
         "--batch-size",
-        type=_positive,
+        type=count,
         default=1,
         metavar="N",
         help="pictures of one size that follow each other go through the network together, N at "
@@ -69,19 +70,19 @@ def add_batch_argument(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of pictures; give 1 or more")
-    return int(text)
-
-
 def run_predict(args: argparse.Namespace) -> None:
     """Segments pictures; draws the results, or stores them as data."""
     pictures = pictures_in(args.pictures)
+    for line in filter(None, map(skipped_in, args.pictures)):
+        print(line)
     as_data = args.save in ("json", "both")
     outs = drawings_of(pictures, args.out, as_data or any(path.is_dir() for path in args.pictures))
     with distributed.joined(args.device) as device:
         model = load(args.model).to(device)
+    model.config = numbered_as_learned(model.config, source_of(args.model))
+    if args.task is None:
+        args.task = task_of(args.model, model.config)
+        print(f"task: {args.task}, which the model was trained for (--task chooses another)")
     if told := _numbered(model.config.classes):
         print(told)
     if args.model == "tiny":
@@ -106,17 +107,20 @@ def _predict_all(
     """Segments every picture; returns what was wrong with those that could not be read."""
     alone, faults = len(pictures) == 1, []
     threshold = 0.5 if args.task == "instance" and args.threshold is None else args.threshold
+    names = dict(zip(pictures, file_names(pictures)))
     found = _readable(zip(pictures, outs), None if alone else faults)
     predicted = predict_many(model, found, args.batch_size, itemgetter(2))
     bar = tqdm(predicted, "predicting", len(pictures), disable=alone)
     for (picture, out, image), logits in bar:
         result = as_result(*logits, model.config, args.task, threshold, args.top_k)
         if data:
-            data.add(result, out.with_suffix(picture.suffix).name)
+            data.add(result, names[picture], png_name=out.with_suffix(".png").name)
+        told = str(picture)
         if args.save in ("png", "both"):
             _draw(image, result, model.config, out, args.task)
-        wrote = f"wrote {out}: " if args.save in ("png", "both") else f"{picture}: "
-        bar.write(wrote + _counts(result, model.config))
+            renamed = not alone and out.stem != picture.stem
+            told = f"wrote {out}" + (f" of {picture}" if renamed else "")
+        bar.write(f"{told}: {_counts(result, model.config)}")
         if alone:
             print(_listing(result, model.config))
     return faults
@@ -135,62 +139,6 @@ def _readable(
             faults.append(str(error))
         else:
             yield picture, out, image
-
-
-def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """The files that are meant: themselves, or all pictures of a folder by name.
-
-    Raises:
-        FileNotFoundError: a path does not exist, or a folder has no picture in it.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = [path]
-        if path.is_dir():
-            files = sorted(path.iterdir())
-            inside = [f for f in files if f.suffix.lower() in PICTURES and f.name[0] != "."]
-        if not inside:
-            raise FileNotFoundError(
-                f"{path} has no picture in it, no {', '.join(sorted(PICTURES))}"
-            )
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def drawings_of(pictures: Sequence[Path], out: Path | None, many: bool = False) -> list[Path]:
-    """Where the drawing of each picture goes: a file of its own, which none of them is.
-
-    Args:
-        pictures: to be segmented.
-        out: what -o says; a folder for several pictures.
-        many: the pictures count as several, even if it is one.
-
-    Raises:
-        ValueError: `out` is no kind of picture, or a file for several pictures, or would overwrite
-            one of them.
-    """
-    many = many or len(pictures) > 1
-    if out is None:
-        out = Path("out/predictions" if many else "out/prediction.png")
-    is_folder = out.is_dir() or not out.suffix[1:].isalpha()
-    if not is_folder and out.suffix.lower() not in DRAWINGS:
-        raise ValueError(f"-o {out}: a drawing ends in {', '.join(DRAWINGS)}; or name a folder")
-    if many and not is_folder:
-        raise ValueError(
-            f"-o {out}: for several pictures this is to be a folder, without an ending"
-        )
-    if not is_folder:
-        outs = [out]
-    else:
-        same = Counter(path.stem for path in pictures)
-        names = [
-            p.stem if same[p.stem] == 1 else f"{n}-{p.stem}" for n, p in enumerate(pictures, 1)
-        ]
-        outs = [out / f"{name}.png" for name in names]
-    own = {path.resolve() for path in pictures}
-    if lost := [path for path in outs if path.resolve() in own]:
-        raise ValueError(f"-o {out}: {lost[0]} is one of the pictures, and would be overwritten")
-    return outs
 
 
 def _draw(image: Tensor, result: Result, config: Config, out: Path, task: str) -> None:

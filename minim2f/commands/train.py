@@ -7,27 +7,30 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from ..files import write
 from ..model.config import PRESETS, Config
 from ..training import distributed
 from ..training.loop import train
-from ..training.recipe import TrainConfig
-from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start
+from ..training.recipe import CHOICES, TrainConfig
+from ..training.run_folder import CHECKPOINT, LOG, MODEL, last_start, refuse_existing_run
+from .arguments import count, described, index, not_negative, positive, share
+from .origin import LEARNED, require_data
 from .pictures import (
     FORMS,
-    NAMED,
     PLACES,
     SHARE,
     TASKS,
-    TRAIN,
-    Source,
     absolute,
     add_form_arguments,
-    splits_in,
+    marks_of,
 )
 from .plan import Plan, plan_of
 
 # What is meant by an option that is not given; None leaves it to the data or the model.
 DEFAULTS = {"preset": "tiny", "data": "scenes", "device": "cpu", "out": "out/run"}
+# What a number of the recipe may be, where it is not any count, or any number from 0 on.
+KINDS = {"warmup": index, "seed": index, "workers": index}
+KINDS |= {"learning_rate": positive, "clip_norm": positive, "flip": share}
 RECIPE = tuple(field.name for field in dataclasses.fields(TrainConfig))
 OPTIONS = (
     *("preset", "init", "imagenet", "data", "split", "task", "length", "hold_out", "eval"),
@@ -49,24 +52,35 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     add("--init", help="start from this model instead of random weights (then 1500 steps)")
     add("--imagenet", **yes, help="start the backbone from torchvision's weights")
     add("--task", choices=TASKS, help="what to learn; unless given, all that the data allow")
-    add("--queries", type=int, help="the model's, or as many as the fullest picture needs")
-    add("--short-side", type=int, help="size at which the model sees pictures")
+    add("--queries", type=count, help="the model's, or as many as the fullest picture needs")
+    add("--short-side", type=count, help="pixels of the shorter side, as the model sees pictures")
     add("--device", help="cpu (unless given), cuda or mps; several processes through torchrun")
     add("--half", **yes, help="store the model as float16")
     add("--details", **yes, help="show the first loss for each prediction")
-    add("--resume", metavar="RUN", help="go on with this run, with all its own arguments")
+    add(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run from its last checkpoint, with all its own arguments; a kill "
+        "costs the steps since then (--save-every), Ctrl-C none",
+    )
     add("-o", "--out", help="folder for log, checkpoint, pictures and model (out/run)")
     _add_picture_arguments(sub)
     add_form_arguments(sub)
     numbers = sub.add_argument_group(
         "recipe", "The published one (TrainConfig), or for tiny its own (TINY), unless given:"
     )
+    told = described(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
-        flag, kind = "--" + field.name.replace("_", "-"), type(field.default)
+        name, kind = field.name, type(field.default)
+        options = {"default": None, "help": told.get(name)}
         if kind is bool:
-            numbers.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+            options["action"] = argparse.BooleanOptionalAction
+        elif name in CHOICES:
+            options["choices"] = CHOICES[name]
         else:
-            numbers.add_argument(flag, type=kind, metavar=kind.__name__)
+            options["type"] = KINDS.get(name, count if kind is int else not_negative)
+            options["metavar"] = "N" if kind is int else "X"
+        numbers.add_argument("--" + name.replace("_", "-"), **options)
 
 
 def _add_picture_arguments(sub: argparse.ArgumentParser) -> None:
@@ -79,7 +93,7 @@ def _add_picture_arguments(sub: argparse.ArgumentParser) -> None:
         "a folder of images/ and labels/",
     )
     add("--split", metavar="NAME", help="learn from this split (train), or from 'all'")
-    add("--length", type=int, help="how many scenes (3000), or the first of other pictures")
+    add("--length", type=count, help="how many scenes (3000), or the first of other pictures")
     add(
         "--eval",
         metavar="DATA",
@@ -107,7 +121,9 @@ def run_train(args: argparse.Namespace) -> None:
     if args.resume:
         start = last_start(args.resume)
         chosen = _arguments_to_go_on(args.resume, start, given)
+        require_data(chosen["data"], args.resume)
     else:
+        refuse_existing_run(folder)
         chosen = _nothing_given() | DEFAULTS | given
     chosen |= {"out": str(absolute(str(folder))), "init": absolute(chosen["init"])}
     with distributed.joined(chosen["device"]) as device:
@@ -118,9 +134,11 @@ def run_train(args: argparse.Namespace) -> None:
         if start:
             _refuse_other_data(args.resume, start, plan)
             plan = plan._replace(words=plan.words + _other_length(start, plan.recipe))
+        marks = marks_of(plan.pictures.learned)
         _begin(args.command, plan, chosen, device, bool(args.resume))
         if distributed.rank() == 0:
             file = folder / MODEL
+            write(folder / LEARNED, "".join(f"{mark}\n" for mark in marks))
             print(f"wrote {file}; `minim2f plot {folder}` draws how it went")
 
 
@@ -144,25 +162,6 @@ def _begin(command: str, plan: Plan, chosen: dict, device, resume: bool) -> None
         note={"command": command, "arguments": kept, "source": source._asdict() | counts},
         half=bool(chosen["half"]),
     )
-
-
-def source_of(model: str) -> Source | None:
-    """What a model learned from, by the log in its folder; None if there is no log that says so.
-
-    Args:
-        model: a run's folder, or a file in it.
-    """
-    folder = Path(model) if Path(model).is_dir() else Path(model).parent
-    if not (folder / LOG).is_file():
-        return None
-    start = last_start(folder)
-    if "source" in start:
-        return Source(**{name: start["source"][name] for name in Source._fields})
-    old = start["arguments"]  # of a run before anything was held out
-    data = absolute(old["data"])
-    exists = data in NAMED or Path(data).exists()
-    split = next((name for name in TRAIN if exists and name in splits_in(data)), None)
-    return Source(data, split, old.get("length"), old.get("task"))
 
 
 def _nothing_given() -> dict:

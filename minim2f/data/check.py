@@ -9,7 +9,7 @@ from .check_pictures import read_all
 from .coco_instances import empty_mask_faults
 from .coco_mini import find_coco_mini
 from .faults import faults_of, grouped
-from .label_maps import MapOptions
+from .map_options import MapOptions
 from .sample import Dataset
 from .sources import Source, find_sources, same_split, select
 from .subsets import Concat
@@ -26,6 +26,7 @@ def find_faults(
     labels: str | os.PathLike | None = None,
     ignore: int | None = None,
     zero_is_void: bool = False,
+    binary: bool = False,
 ) -> list[str]:
     """Opens a data set as `open_dataset` does, reads every picture, and goes on after a fault.
 
@@ -35,7 +36,7 @@ def find_faults(
         path: "coco-mini", or what `open_dataset` takes: a folder or a JSON file. A folder's
             panoptic and instance files are both examined.
         split: None examines every split.
-        images, labels, ignore, zero_is_void: as in `open_dataset`.
+        images, labels, ignore, zero_is_void, binary: as in `open_dataset`.
 
     Returns:
         A line for each fault, with the file, the ids, and what to do; [] if there is none. For
@@ -43,7 +44,7 @@ def find_faults(
     """
     path = Path((find_coco_mini() or path) if path == "coco-mini" else path)
     try:
-        options = MapOptions(images, labels, ignore, zero_is_void)
+        options = MapOptions(images, labels, ignore, zero_is_void, binary).within(path)
         sources = find_sources(path, options)
         select(sources, split, None, path)
     except (OSError, ValueError) as error:  # there is nothing to go on with

@@ -180,7 +180,10 @@ def find_folder(json_path: Path, what: str, folders: list[Path], rows: list[dict
         if near and folder.is_dir() and folder != json_path.parent:
             return folder
     wanted = ", ".join(map(str, folders))
-    raise FileNotFoundError(f"{json_path}: its {what} are missing, looked for them in {wanted}")
+    advice = "; --images FOLDER (images=... in Python) names another" if what == "images" else ""
+    raise FileNotFoundError(
+        f"{json_path}: its {what} are missing, looked for them in {wanted}{advice}"
+    )
 
 
 def _fullest(folders: list[Path], rows: list[dict]) -> Path | None:

@@ -1,7 +1,7 @@
 """The forms in which people keep their data: where annotations, pictures and label maps lie.
 
 Each table is read from top to bottom; a row is all that a new form needs. `{split}` stands for one
-part of a name, which becomes the name of the split.
+part of a name, which becomes the name of the split. Capitals do not matter.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ LABEL_MAPS = (
     ("JPEGImages", "SegmentationClass"),  # Pascal VOC, labelme
 )
 
+# Lists of the pictures of a split, beside label maps whose folders have no splits; `{split}` is one
+# of the names below.
+SPLIT_LISTS = (
+    "{split}.txt",
+    "splits/{split}.txt",
+    "ImageSets/Segmentation/{split}.txt",  # Pascal VOC
+)
+
 # What may follow a picture's name, and that of its label map. Of the endings in one row the first
 # that there is counts; endings of two rows cannot be told apart.
 PICTURE_ENDINGS = ("_leftImg8bit", "")
@@ -83,26 +91,51 @@ class Found(NamedTuple):
     split: str | None
 
 
-def find(folder: Path, pattern: str, split: str | None = None) -> list[Found]:
+def as_written(folder: Path, name: str) -> Path:
+    """A path in a folder, each part of it as the disk writes it: `Images` for `images`.
+
+    Args:
+        folder: where to look.
+        name: parts with / between them; what is there in exactly this form comes first.
+    """
+    for part in name.split("/"):
+        if not os.path.exists(folder / part):
+            others = (other for other in _listed(folder) if other.lower() == part.lower())
+            part = next(others, part)
+        folder = folder / part
+    return folder
+
+
+def find(folder: Path, pattern: str) -> list[Found]:
     """What fits a pattern in a folder, in order; hidden files and folders do not.
 
     Args:
         folder: where to look.
-        pattern: a row of a table.
-        split: what `{split}` stands for; None takes whatever is there.
+        pattern: a row of a table; without a suffix it means folders.
     """
-    if "{split}" not in pattern:
-        path = folder / pattern
-        return [Found(path, None)] if path.exists() else []
-    if split is not None:
-        path = folder / pattern.replace("{split}", split)
-        return [Found(path, split)] if path.exists() else []
-    shape = re.compile(re.escape(pattern).replace(r"\{split\}", r"([^/.][^/]*)"))
+    before, split, after = pattern.partition("{split}")
+    if not split:
+        path = as_written(folder, pattern)
+        return [Found(path, None)] if os.path.exists(path) else []
+    *above, start = before.split("/")
+    end, *below = after.split("/")
+    place = as_written(folder, "/".join(above)) if above else folder
+    shape = re.compile(f"{re.escape(start)}([^.].*){re.escape(end)}", re.IGNORECASE)
     found = []
-    for path in sorted(folder.glob(pattern.replace("{split}", "*"))):
-        if match := shape.fullmatch(path.relative_to(folder).as_posix()):
-            found.append(Found(path, match[1]))
+    for name in _listed(place, only_folders=bool(below) or "." not in end):
+        if match := shape.fullmatch(name):
+            path = as_written(place / name, "/".join(below)) if below else place / name
+            found += [Found(path, match[1])] if os.path.exists(path) else []
     return found
+
+
+def _listed(folder: Path, only_folders: bool = False) -> list[str]:
+    """The names in a folder, in order; none where it is no folder, or closed to us."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if not only_folders or e.is_dir())
+    except OSError:
+        return []
 
 
 def annotation_files(folder: Path) -> list[list[Found]]:
@@ -143,12 +176,25 @@ def folders_of(json_path: Path, table: tuple[str, ...]) -> list[Path]:
     rows = [row for row in table if split or "{split}" not in row]
     names = [row.format(split=split, stem=json_path.stem) for row in rows]
     bases = (json_path.parent, json_path.parent.parent)
-    return list(dict.fromkeys(base / name for base in bases for name in names))
+    return list(dict.fromkeys(as_written(base, name) for base in bases for name in names))
+
+
+def is_part_of_a_form(name: str) -> bool:
+    """True for the usual names of folders within a data set: `images`, `masks`, `train`, ..."""
+    rows = [*ANNOTATIONS, *PICTURES, *PANOPTIC_PNGS, *(cell for row in LABEL_MAPS for cell in row)]
+    return is_split_word(name) or name.lower() in {
+        p.lower() for row in rows for p in row.split("/")
+    }
 
 
 def is_split_word(name: str) -> bool:
     """True for the usual names of splits, with a year or without."""
     return any(_bare(name) in words for words in SPLIT_WORDS)
+
+
+def is_for_training(name: str) -> bool:
+    """True for the usual names of the split that is learned from."""
+    return _bare(name) in SPLIT_WORDS[0]
 
 
 def _bare(name: str) -> str:

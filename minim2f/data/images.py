@@ -103,7 +103,8 @@ def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
         hint: for messages: what this PNG must be.
 
     Returns:
-        (H, W) or (H, W, 3) uint8.
+        (H, W), or (H, W, C) where there are more channels; uint8, but uint16 or int32 for 16-bit
+        grey, and bool for 1-bit grey.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -122,6 +123,8 @@ def read_png(path: Path, kinds: tuple[str, ...], hint: str) -> np.ndarray:
     kind = f"{depth}-bit {names[color]}"
     if kind not in kinds:
         raise ValueError(f"{path} is of mode {mode}, {kind}; {hint}")
+    if color == 0 and depth in (2, 4):
+        return pixels // (255 // (2**depth - 1))
     return pixels
 
 

@@ -9,24 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .class_list import read_class_names
 from .faults import MissingFile, raise_faults, read_or_collect
-from .images import read_labelled_image, read_png
-from .map_files import MapFiles, MapOptions, has_label_maps
+from .forms import as_written
+from .images import read_labelled_image
+from .map_files import MapFiles
+from .map_numbers import VOID, read_classes
+from .map_options import MapOptions
 from .sample import Sample, bounding_box
 
-__all__ = ["LabelMaps", "MapOptions", "has_label_maps"]
-
-VOID = 255  # the number of a pixel that nobody labelled
-KINDS = (
-    "8-bit grey",
-    "1-bit grey",
-    "8-bit palette",
-    "4-bit palette",
-    "2-bit palette",
-    "1-bit palette",
-)
-HINT = "a label map is 8-bit grey, or a palette PNG: 0, 1, ... are classes and 255 is void"
 NAMES = ("classes.txt", "class_names.txt", "codes.txt")
+BINARY = ["background", "object"]
+SHOWN = 8  # numbers of no class in a message
 
 
 class LabelMaps:
@@ -39,12 +33,13 @@ class LabelMaps:
     Attributes:
         categories: a dict (id, name, isthing 0) for each class; `id` is its class index, which is
             its number in the maps, or one less where 0 is void. Names are the lines of
-            `classes.txt` in the folder. Without that file all maps are read once to find the
-            largest class, and classes are called by number.
+            `classes.txt` in the folder (see `class_list`). Without that file all maps are read
+            once to find the largest class, and classes are called by number.
 
     Args:
         folder: holds images, label maps and perhaps `classes.txt`.
-        split: the folder within the images' to take, if there are any; None takes all images.
+        split: the folder within the images', or the list, to take, if there are any; None takes all
+            images.
         faults: gets what is wrong with the folder, and images at fault are left out; without a
             list, that is raised.
         options: other folders, and which numbers are void.
@@ -67,8 +62,8 @@ class LabelMaps:
     ):
         self.folder, self._options = Path(folder), options
         files = MapFiles.find(self.folder, options)
-        images, labels = files.of_split(split)
         found = [] if faults is None else faults
+        images, labels = files.of_split(split, found)
         found += _pair_faults(files, images, labels)
         names = self._names(files, found)
         if faults is None:
@@ -79,20 +74,25 @@ class LabelMaps:
 
     @staticmethod
     def splits(folder: str | os.PathLike, options: MapOptions = MapOptions()) -> list[str]:
-        """The names of the folders within the images' folder, or of those that hold images."""
+        """The names of the folders of images, or of the lists that name images."""
         return MapFiles.find(Path(folder), options).splits()
 
     def _names(self, files: MapFiles, faults: list[str]) -> list[str]:
-        listed = [path for name in NAMES if (path := self.folder / name).is_file()]
-        if not listed:
+        listed = [path for name in NAMES if (path := as_written(self.folder, name)).is_file()]
+        read = partial(read_class_names, zero_is_void=self._options.zero_is_void)
+        names = read_or_collect(read, listed[0], faults) if listed else None
+        if self._options.binary:
+            names = BINARY if names is None else names
+            if len(names) != len(BINARY):
+                faults.append(
+                    f"{listed[0]} has {len(names)} names; --binary has two classes, 0 the "
+                    "background and 1 the object: a line for each"
+                )
+        if names is None:
             paths = [path for paths in files.labels.values() for path in paths]
             largest = max((self._largest(path) for path in paths), default=-1)
             first = int(self._options.zero_is_void)
             return [f"class {k + first}" for k in range(largest + 1)]
-        names = read_or_collect(_read_lines, listed[0], faults) or []
-        for number, name in enumerate(names, start=1):
-            if not name:
-                faults.append(f"{listed[0]}: line {number} is empty; one class name a line")
         if len(names) > VOID:
             faults.append(f"{listed[0]} has {len(names)} classes; a map holds {VOID} at most")
         return names
@@ -114,7 +114,8 @@ class LabelMaps:
         image_path, label_path, name = self._pairs[index]
         faults: list[str] = []
         map_faults: list[str] = []
-        classes = read_or_collect(self._read_map, label_path, map_faults)
+        read = partial(read_classes, options=self._options)
+        classes = read_or_collect(read, label_path, map_faults)
         size = (None, None) if classes is None else classes.shape
         image = read_or_collect(partial(read_labelled_image, labels_size=size), image_path, faults)
         faults += map_faults
@@ -131,21 +132,10 @@ class LabelMaps:
         ids = torch.from_numpy(ids)
         return Sample.from_panoptic(image, ids, segments, self.categories, index + 1, name)
 
-    def _read_map(self, path: Path) -> np.ndarray:
-        """The class of each pixel, (H, W) uint8, and 255 where it is void."""
-        numbers = read_png(path, KINDS, HINT).astype(np.uint8)
-        void = numbers == VOID
-        if self._options.ignore is not None:
-            void |= numbers == self._options.ignore
-        if self._options.zero_is_void:
-            void |= numbers == 0
-            numbers = numbers - 1
-        return np.where(void, np.uint8(VOID), numbers)
-
     def _largest(self, path: Path) -> int:
         """The largest class of a map; -1 if it cannot be read: reading it as a sample says why."""
         try:
-            classes = self._read_map(path)
+            classes = read_classes(path, self._options)
         except (OSError, ValueError):
             return -1
         return int(classes[classes != VOID].max(initial=0))
@@ -157,10 +147,13 @@ class LabelMaps:
             return []
         advice = f"add their names to it, or paint them {VOID}, void"
         if wrong == [count] and not first:
-            advice += "; if 0 means that a pixel has no label, and 1 is the first class, say so "
-            advice += "(zero_is_void)"
+            advice += "; if 0 means that a pixel has no label, and 1 is the first class, say "
+            advice += "--zero-is-void (zero_is_void=True in Python)"
+        if count == 2 and not first:
+            advice += "; if everything but 0 is one object, say --binary (binary=True in Python)"
+        shown = f"{wrong[:SHOWN]}" + (f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
         return [
-            f"{path} has the numbers {wrong}, but the {count} classes of classes.txt are "
+            f"{path} has the numbers {shown}, but the {count} classes of classes.txt are "
             f"{first} ... {count - 1 + first}; {advice}"
         ]
 
@@ -172,6 +165,9 @@ def _pair_faults(
     faults: list[str] = []
     for key in sorted(images.keys() - labels.keys()):
         wanted = files.map_of(key)
+        if other := files.other_map_of(key):
+            faults.append(_no_png(other))
+            continue
         faults.append(MissingFile(f"{images[key][0]}: its label map is missing, {wanted}"))
     for key in sorted(labels.keys() - images.keys()):
         faults.append(MissingFile(f"{labels[key][0]}: this label map has no image {key}"))
@@ -181,15 +177,16 @@ def _pair_faults(
     return faults
 
 
+def _no_png(path: Path) -> str:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return (
+            f"{path}: this label map is a JPEG, and JPEG changes numbers; save it as PNG from "
+            "where it was drawn"
+        )
+    return f"{path}: this label map is no PNG; convert it to one, with the same numbers"
+
+
 def _segment(ids: np.ndarray, id: int) -> dict:
     mask = ids == id
     facts = {"id": id, "category_id": id - 1, "iscrowd": 0}
     return facts | {"area": int(mask.sum()), "bbox": bounding_box(mask)}
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # with the mark that Windows editors put first
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    return [line.strip() for line in text.rstrip().splitlines()]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,45 +11,22 @@ from .forms import (
     LABEL_MAPS,
     MAP_ENDINGS,
     PICTURE_ENDINGS,
+    as_written,
     choose_split,
     find,
+    is_for_training,
+    is_split_word,
     refuse_unsplit,
     walk,
 )
+from .map_options import MapOptions
+from .split_lists import list_files, read_list
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
+REST = "train"  # the split of the pictures that no list names, where no list is to learn from
+
 Files = dict[Path, list[Path]]  # by split and name, without endings
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """What a caller says about files that they do not say themselves.
-
-    Attributes:
-        images, labels, ignore, zero_is_void: see `minim2f.data.open.open_dataset`.
-    """
-
-    images: str | os.PathLike | None = None
-    labels: str | os.PathLike | None = None
-    ignore: int | None = None
-    zero_is_void: bool = False
-
-    def __post_init__(self) -> None:
-        if self.ignore is not None and not 0 <= self.ignore <= 255:
-            raise ValueError(f"ignore={self.ignore}: the numbers of a label map are 0 ... 255")
-
-    def refuse_for_coco(self, path: Path) -> None:
-        """Raises if there is an option that only label maps have.
-
-        Raises:
-            ValueError: says which.
-        """
-        if self.ignore is not None or self.zero_is_void:
-            raise ValueError(
-                f"{path} is COCO JSON; ignore and zero_is_void are for label maps, where numbers "
-                "are classes"
-            )
 
 
 class Root(NamedTuple):
@@ -68,12 +44,14 @@ class MapFiles(NamedTuple):
         roots: the folders that hold them.
         images, labels: their files, by split and name.
         ending: what follows an image's name in that of its label map.
+        lists: text files that name the images of a split; they count where folders do not.
     """
 
     roots: list[Root]
     images: Files
     labels: Files
     ending: str
+    lists: dict[str, Path]
 
     @classmethod
     def find(cls, folder: Path, options: MapOptions) -> MapFiles:
@@ -92,33 +70,67 @@ class MapFiles(NamedTuple):
             key = key.with_name(key.name.removesuffix(ending) or key.name)
             images.setdefault(key, []).append(path)
         maps = list(_files(roots, 2, {".png"}))
-        ending = _ending(images, {key for key, _ in maps}, folder)
+        ending = _ending(images, {key for key, _ in maps or _files(roots, 2, IMAGES)}, folder)
         labels: Files = {}
         for key, path in maps:
             if key.name.endswith(ending) and key.name != ending:
                 own = key.with_name(key.name.removesuffix(ending))
                 labels.setdefault(own, []).append(path)
-        return cls(roots, images, labels, ending)
+        lists = {} if any(map(is_split_word, _folders(images))) else list_files(folder)
+        return cls(roots, images, labels, ending, lists)
 
     def splits(self) -> list[str]:
-        """The first folders on the way to an image."""
-        return sorted({key.parts[0] for key in self.images if len(key.parts) > 1})
+        """The lists, or the first folders on the way to an image.
 
-    def of_split(self, split: str | None) -> tuple[Files, Files]:
+        Where there are lists, but none to learn from, "train" is what they leave.
+        """
+        rest = [REST] if self.lists and not any(map(is_for_training, self.lists)) else []
+        return sorted([*self.lists, *rest]) or _folders(self.images)
+
+    def of_split(self, split: str | None, faults: list[str]) -> tuple[Files, Files]:
         """The images and label maps of a split; all of them for None, or if there are no splits.
+
+        Where lists name the splits, an image without label map that is in none of them is no part
+        of the data.
+
+        Args:
+            split: its name, or one for the same.
+            faults: gets what is wrong with lists.
 
         Raises:
             ValueError: there is no such split, or its name may mean several.
         """
         names = self.splits()
+        if self.lists:
+            chosen = names if split is None else [choose_split(split, names, self.roots[0].images)]
+            keys = set().union(*self.listed(chosen, faults).values())
+            keys |= self.labels.keys() if split is None else set()
+            return _only(self.images, keys), _only(self.labels, keys)
         if split is None or not names:
             refuse_unsplit(split, self.roots[0].images)
             return self.images, self.labels
         chosen = Path(self._folder_of(split, names))
-        return tuple(
-            {key: paths for key, paths in files.items() if key.is_relative_to(chosen)}
-            for files in (self.images, self.labels)
-        )
+        keys = {key for key in self.images | self.labels if key.is_relative_to(chosen)}
+        return _only(self.images, keys), _only(self.labels, keys)
+
+    def listed(self, names: list[str], faults: list[str]) -> dict[str, set[Path]]:
+        """The images of each split that lists name; `faults` gets what is wrong with the lists."""
+        pictures = {key: self.name_of(key) for key in self.images}
+        needed = names if set(names) <= set(self.lists) else list(self.lists)
+        found = {name: read_list(self.lists[name], pictures, faults) for name in needed}
+        rest = self.images.keys() & self.labels.keys() - set().union(*found.values())
+        return {name: found.get(name, rest) for name in names}
+
+    def oddities(self) -> list[str]:
+        """Sentences on images that are in several lists, or in none."""
+        if not self.lists:
+            return []
+        times = Counter(key for keys in self.listed(self.splits(), []).values() for key in keys)
+        twice = sum(number > 1 for number in times.values())
+        never = sum(key not in times for key in self.images if key in self.labels)
+        names = ", ".join(path.name for path in self.lists.values())
+        found = [f"pictures that are in several of {names}: {twice}"] if twice else []
+        return found + ([f"pictures that are in none of {names}: {never}"] if never else [])
 
     def _folder_of(self, split: str, names: list[str]) -> str:
         deeper = {parent.as_posix() for key in self.images for parent in key.parents} - {"."}
@@ -141,6 +153,21 @@ class MapFiles(NamedTuple):
         own = key.relative_to(root.prefix)
         return root.labels / own.with_name(f"{own.name}{self.ending}.png")
 
+    def other_map_of(self, key: Path) -> Path | None:
+        """A file that would be the label map of an image if it were a PNG."""
+        suffixes = sorted(IMAGES | {suffix.upper() for suffix in IMAGES})
+        paths = [self.map_of(key).with_suffix(suffix) for suffix in suffixes]
+        return next((p for p in paths if p.is_file() and p not in self.images[key]), None)
+
+
+def _folders(images: Files) -> list[str]:
+    """The first folders on the way to an image."""
+    return sorted({key.parts[0] for key in images if len(key.parts) > 1})
+
+
+def _only(files: Files, keys: Set[Path]) -> Files:
+    return {key: paths for key, paths in files.items() if key in keys}
+
 
 def has_label_maps(folder: Path, options: MapOptions) -> bool:
     """True if there are images with a folder of label maps."""
@@ -160,7 +187,8 @@ def _roots(folder: Path, options: MapOptions) -> list[Root]:
         if len(full) > 1:
             names = ", ".join(str(roots[0].labels) for roots in full)
             raise ValueError(
-                f"{folder} has several folders of label maps: {names}; say which one (labels=...)"
+                f"{folder} has several folders of label maps: {names}; say which one "
+                "(--labels FOLDER, labels=... in Python)"
             )
         return (full or candidates)[0]
     return []
@@ -168,8 +196,10 @@ def _roots(folder: Path, options: MapOptions) -> list[Root]:
 
 def _roots_of_row(folder: Path, images: str, labels: str) -> Iterator[Root]:
     for found in find(folder, images):
-        partner = folder / labels.replace("{split}", found.split or "")
-        if found.path.is_dir() and partner.is_dir():
+        if not found.path.is_dir():
+            continue
+        partner = as_written(folder, labels.replace("{split}", found.split or ""))
+        if partner.is_dir():
             yield Root(Path(found.split or ""), found.path, partner)
 
 
@@ -179,7 +209,7 @@ def _chosen_roots(folder: Path, options: MapOptions) -> list[Root]:
     for place, key in enumerate(("images", "labels")):
         given = getattr(options, key)
         names = dict.fromkeys(row[place] for row in LABEL_MAPS if "{" not in row[place])
-        paths = [folder / name for name in names] if given is None else [Path(given)]
+        paths = [as_written(folder, n) for n in names] if given is None else [Path(given)]
         found = [path for path in paths if path.is_dir()]
         if given is not None and not found:
             raise FileNotFoundError(f"{given}: there is no such folder of {key}")
@@ -189,7 +219,7 @@ def _chosen_roots(folder: Path, options: MapOptions) -> list[Root]:
                 names = ", ".join(map(str, found))
                 raise ValueError(
                     f"{folder} has several folders of label maps: {names}; say which one "
-                    "(labels=...)"
+                    "(--labels FOLDER, labels=... in Python)"
                 )
         if not found:
             return []

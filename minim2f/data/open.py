@@ -12,10 +12,13 @@ from .coco_json import read_json
 from .coco_mini import find_coco_mini
 from .coco_panoptic import CocoPanoptic
 from .faults import grouped, raise_faults
-from .label_maps import LabelMaps, MapOptions
+from .label_maps import LabelMaps
+from .map_files import MapFiles
+from .map_options import MapOptions
 from .sample import Dataset
 from .scenes import Scenes
 from .sources import find_sources, select
+from .split_lists import list_files
 from .subsets import Concat
 from .tasks import as_task
 
@@ -29,6 +32,7 @@ def open_dataset(
     labels: str | os.PathLike | None = None,
     ignore: int | None = None,
     zero_is_void: bool = False,
+    binary: bool = False,
     skip_faulty: bool = False,
     **options: object,
 ) -> Dataset:
@@ -43,10 +47,12 @@ def open_dataset(
             None takes every picture of files, and "train" of scenes and coco-mini.
         task: what the truth is for, "panoptic", "instance" or "semantic" (see
             `minim2f.data.tasks.as_task`); None leaves it as rich as it is.
-        images: the folder of the pictures, where it is not found.
-        labels: the annotation file, or the folder of label maps, where there are several.
+        images: the folder of the pictures, where it is not found; as from here or from the data.
+        labels: the annotation file, or the folder of label maps, where there are several; likewise.
         ignore: for label maps: this number is void, too, beside 255.
         zero_is_void: for label maps: 0 is void, and classes are counted from 1 on, as in ADE20K.
+        binary: for label maps: 0 is the background, everything else the object, as in masks of 0
+            and 255.
         skip_faulty: leave out what is faulty, and say so in a warning: rows of a JSON file, single
             annotations of instance data, whole pictures of other data. Every picture is read once
             for that.
@@ -63,7 +69,7 @@ def open_dataset(
         raise ValueError(f"only scenes takes {', '.join(options)}; {name} has the size that it has")
     if name == "coco-mini":
         name, split = _coco_mini(), split or "train"
-    choice = MapOptions(images, labels, ignore, zero_is_void)
+    choice = MapOptions(images, labels, ignore, zero_is_void, binary)
     return as_task(open_files(Path(name), split, task, None, choice, skip_faulty), task)
 
 
@@ -98,6 +104,7 @@ def open_files(
     Raises:
         FileNotFoundError, ValueError: as `open_dataset`.
     """
+    options = options.within(Path(path))
     sources = select(find_sources(path, options), split, task, path)
     found: list[str] | None = [] if skip_faulty else faults
     datasets = [source.open(split, options, found) for source in sources]
@@ -138,8 +145,8 @@ def find_splits(
     """The names of the splits of a data set; see `minim2f.data.splits.splits_of`."""
     if path == "scenes":
         return ["train", "val"]
-    options = MapOptions(images, labels)
     path = _coco_mini() if path == "coco-mini" else path
+    options = MapOptions(images, labels).within(Path(path))
     sources = select(find_sources(path, options), None, None, path)
     if sources[0].kind == "maps":
         return LabelMaps.splits(sources[0].path, options)
@@ -147,3 +154,24 @@ def find_splits(
         return [source.split for source in sources]
     rows = [row for row in read_json(sources[0].path)["images"] if isinstance(row, dict)]
     return sorted({row["split"] for row in rows if isinstance(row.get("split"), str)})
+
+
+def oddities_of_splits(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+) -> list[str]:
+    """Sentences on lists of splits that are not read, and on pictures in several or in none.
+
+    Args:
+        path, images, labels: as in `open_dataset`.
+    """
+    if path in ("scenes", "coco-mini"):
+        return []
+    options = MapOptions(images, labels).within(Path(path))
+    (source, *_) = find_sources(path, options)
+    if source.kind == "maps" and (files := MapFiles.find(Path(path), options)).lists:
+        return files.oddities()
+    names = ", ".join(file.name for file in list_files(Path(path)).values())
+    reason = "folders" if source.kind == "maps" else "JSON files"
+    return [f"{names}: not read, the splits are those of the {reason}"] if names else []

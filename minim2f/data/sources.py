@@ -9,10 +9,23 @@ from pathlib import Path
 from .coco_instances import CocoInstances
 from .coco_json import KEYS, looks_like_instances, read_json
 from .coco_panoptic import CocoPanoptic
-from .forms import Found, annotation_files, choose_split, is_split_word, kind_of
-from .label_maps import LabelMaps, MapOptions, has_label_maps
+from .forms import (
+    Found,
+    annotation_files,
+    choose_split,
+    is_part_of_a_form,
+    is_split_word,
+    kind_of,
+)
+from .label_maps import LabelMaps
+from .map_files import has_label_maps
+from .map_options import MapOptions
 from .sample import Dataset
 
+FORM = (
+    "images/ with label maps of the same names (PNG) in labels/, or with COCO's panoptic.json or "
+    "instances.json"
+)
 READERS = {"panoptic": CocoPanoptic, "instances": CocoInstances}
 
 
@@ -60,6 +73,12 @@ def find_sources(path: str | os.PathLike, options: MapOptions) -> list[Source]:
         ValueError: several things were found, and nothing says which one is meant.
     """
     path = Path(path)
+    if not path.exists():
+        what = "annotation file" if path.suffix == ".json" else "folder"
+        raise FileNotFoundError(
+            f"{path}: there is no such {what}; if it was moved or renamed, say where it is now (of "
+            f"a run: --data NEWPLACE). Expected is {FORM}"
+        )
     chosen = path if options.labels is None else Path(options.labels)
     if chosen.suffix == ".json":
         return [Source(_kind(chosen), chosen)]
@@ -69,11 +88,12 @@ def find_sources(path: str | os.PathLike, options: MapOptions) -> list[Source]:
         return [Source("maps", path)]
     if unfit := _unfit(path):
         raise ValueError("\n".join(unfit))
-    raise FileNotFoundError(
-        f"{path}: no COCO data here, neither panoptic.json nor instances.json nor another JSON "
-        "file of images and annotations, and no images/ with label maps in labels/; "
-        "minim2f/data/forms.py lists where files may lie"
-    )
+    if options.images is not None and options.labels is None:
+        raise FileNotFoundError(
+            f"{path}: found neither label maps nor an annotation file for the pictures of "
+            f"{options.images}; say where they are with --labels PATH (labels=... in Python)"
+        )
+    raise FileNotFoundError(_no_form(path))
 
 
 def select(
@@ -166,6 +186,30 @@ def _unfit(folder: Path) -> list[str]:
         except ValueError as error:
             reasons.append(str(error))
     return reasons
+
+
+def _no_form(path: Path) -> str:
+    """What to do with a path at which no form was recognised."""
+    if path.is_file():
+        return f"{path} is no annotation file (.json): give the folder of the data instead"
+    for parent in path.absolute().parents[:2]:
+        names = path.absolute().relative_to(parent).parts
+        if all(map(is_part_of_a_form, names)) and _has_data(parent):
+            return f"{path} is a part of a data set; give its parent, {parent}"
+    folders = [child.name for child in sorted(path.iterdir()) if child.is_dir()]
+    holds = f"its folders are {', '.join(folders[:8])}" if folders else "it has no folders"
+    return (
+        f"{path}: its layout is not known; {holds}. Expected is {FORM} (all forms: "
+        "minim2f/data/forms.py). Folders of other names are given with --images FOLDER --labels "
+        "FOLDER (images=..., labels=... in Python)"
+    )
+
+
+def _has_data(folder: Path) -> bool:
+    try:
+        return bool(find_sources(folder, MapOptions()))
+    except (OSError, ValueError):
+        return False
 
 
 def _kind(path: Path) -> str:

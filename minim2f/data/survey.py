@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from statistics import median
 
 import numpy as np
 import torch
 
 from .images import orientation
-from .open import find_splits, open_dataset
+from .open import find_splits, oddities_of_splits, open_dataset
 from .sample import Dataset, Sample
 from .subsets import image_path
 
@@ -60,14 +59,17 @@ class Survey:
 
     def __str__(self) -> str:
         total = len(self.per_picture)
+        classes = counted(len(self.categories), "class", "classes")
         splits = ", ".join(f"{name} {count}" for name, count in self.pictures.items())
-        lines = [f"{total} pictures ({splits}), {len(self.categories)} classes, {self.task}"]
+        lines = [f"{counted(total, 'picture')} ({splits}), {classes}, {self.task}"]
         if total:
             mean = sum(self.per_picture) / total
             lines.append(f"segments of a picture: {mean:.1f} on average, {self.most} at most")
-            lines.append(f"height x width: {_range(self.sizes)}")
+            lines.append(f"size (height x width): {_sizes(self.sizes)}")
             lines.append(f"void: {self.void:.1%} of the pixels")
-            lines += [f"{self.turned} pictures are turned by an EXIF tag"] if self.turned else []
+            if self.turned:
+                are = "is" if self.turned == 1 else "are"
+                lines.append(f"{counted(self.turned, 'picture')} {are} turned by an EXIF tag")
             lines.append(f"{'class':28} {'segments':>9} {'pixels':>12}")
             for c in self.categories:
                 numbers = f"{self.segments[c['id']]:9} {self.pixels[c['id']]:12}"
@@ -75,14 +77,25 @@ class Survey:
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
 
 
-def _range(sizes: Counter) -> str:
+def counted(number: int, word: str, words: str | None = None) -> str:
+    """A number and what there are so many of: "1 picture", "2 pictures".
+
+    Args:
+        number: how many.
+        word, words: for one and for others; an s is added unless the latter is given.
+    """
+    return f"{number} {word if number == 1 else words or word + 's'}"
+
+
+def _sizes(sizes: Counter) -> str:
+    """The only size; or of those that occur the smallest, the largest and the most frequent."""
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    small, large = (f"{height} x {width}" for height, width in (ordered[0], ordered[-1]))
     if len(sizes) == 1:
-        return "{} x {}".format(*next(iter(sizes)))
-    heights, widths = zip(*sizes.elements())
-    return ", ".join(
-        f"{word} {round(of(heights))} x {round(of(widths))}"
-        for word, of in (("least", min), ("median", median), ("most", max))
-    )
+        return small
+    (height, width), times = sizes.most_common(1)[0]
+    most = f", most often {height} x {width}" if len(sizes) > 2 and times > 1 else ""
+    return f"{len(sizes)} sizes, from {small} to {large}{most}"
 
 
 def survey(
@@ -101,7 +114,8 @@ def survey(
     parts = dict(_parts(data, options))
     first = next(iter(parts.values()))
     found = Survey(first.task, first.categories)
-    tally = _Tally()
+    known = isinstance(data, (str, os.PathLike))
+    tally = _Tally(int(bool(options.get("zero_is_void"))) if known else None)
     for name, dataset in parts.items():
         found.pictures[name] = len(dataset)
         for index in range(len(dataset)):
@@ -111,6 +125,8 @@ def survey(
     total = sum(height * width * n for (height, width), n in found.sizes.items())
     found.void = tally.void / total if total else 0.0
     found.warnings = list(_warnings(found, tally, num_queries))
+    if known:
+        found.warnings += oddities_of_splits(data, **_places(options))
     return found
 
 
@@ -118,15 +134,19 @@ def _parts(data: Dataset | str | os.PathLike, options: dict) -> Iterator[tuple[s
     if not isinstance(data, (str, os.PathLike)):
         yield getattr(data, "name", "all"), data
         return
-    chosen = {key: options[key] for key in ("images", "labels") if key in options}
-    for split in find_splits(data, **chosen) or [None]:
+    for split in find_splits(data, **_places(options)) or [None]:
         yield split or "all", open_dataset(data, split, **options)
+
+
+def _places(options: dict) -> dict:
+    return {key: options[key] for key in ("images", "labels") if key in options}
 
 
 @dataclass
 class _Tally:
     """What is counted for the warnings alone."""
 
+    first: int | None = None  # the number in label maps of the first class, where that is known
     void: int = 0
     with_first: int = 0  # pictures in which the first class occurs
     file_names: Counter = field(default_factory=Counter)
@@ -178,17 +198,22 @@ def _about_numbers(found: Survey, tally: _Tally) -> Iterator[str]:
     """Label maps whose numbers seem to mean something else than classes 0, 1, ... and 255, void."""
     occurring = [c for c in found.categories if found.segments[c["id"]]]
     if len(occurring) == 1:
-        yield (
-            f"{occurring[0]['name']!r} is the only class that occurs, the rest is void: with it "
-            "alone any model is right. In masks of 0 and 255 the object is void; make it 1"
-        )
+        only = f"{occurring[0]['name']!r} is the only class that occurs"
+        if tally.void:
+            yield (
+                f"{only}, the rest is void: with it alone any model is right. In masks of 0 and "
+                "255 the object is void, unless --binary (binary=True in Python) makes it a class"
+            )
+        else:
+            yield f"{only}, and it is everywhere: there is nothing to tell apart"
         return
     first = found.categories[0]
     for category in occurring:
         if VOID_NAME.match(category["name"]):
+            number = "N" if tally.first is None else category["id"] + tally.first
             yield (
                 f"{category['name']!r} is learned as a class; if it means that nobody labelled a "
-                f"pixel, its number is to be void (ignore={category['id']})"
+                f"pixel, its number is to be void: --ignore {number} (ignore={number} in Python)"
             )
     total = sum(found.pixels.values())
     rare = found.pixels[first["id"]] < 0.2 * total
@@ -197,7 +222,7 @@ def _about_numbers(found: Survey, tally: _Tally) -> Iterator[str]:
         yield (
             f"no pixel is void, and many pictures have a little of number 0, {first['name']!r}: "
             "the labels may be shifted by one. If 0 means 'no label' and 1 is the first class, say "
-            "so (zero_is_void)"
+            "--zero-is-void (zero_is_void=True in Python)"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.sample import Dataset, Sample
+from ..data.tasks import ALLOWS
 from ..inference import Result, as_result
 from ..metrics import AveragePrecision, MeanIoU, PanopticQuality
 from ..model.config import Config
@@ -181,23 +182,20 @@ def per_class_table(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def comparison(model: Mask2Former, sample: Sample, config: Config | None = None) -> dict:
-    """One picture with its truth and the three results, as `plots.compare` draws them.
+def comparison(
+    model: Mask2Former, sample: Sample, config: Config | None = None, task: str = "panoptic"
+) -> dict:
+    """One picture with its truth and the results, as `plots.compare` draws them.
 
     Args:
         model, sample: the model's classes are those of the sample's data set.
         config: to number the results as in the data set, see `aligned`; or the model's.
+        task: of the data set; there is a result for each task that its truth allows.
     """
     config = config or model.config
     logits = predict_masks(model, sample.image)
-    semantic, instance, panoptic = (
-        as_result(*logits, config, task, 0.5 if task == "instance" else None)
-        for task in ("semantic", "instance", "panoptic")
-    )
-    return {
-        "image": sample.image,
-        "truth": (sample.ids, sample.segments),
-        "semantic": (semantic.ids, semantic.segments),
-        "instance": (instance.masks, instance.segments),
-        "panoptic": (panoptic.ids, panoptic.segments),
-    }
+    row = {"image": sample.image, "truth": (sample.ids, sample.segments)}
+    for shown in ALLOWS[task]:
+        result = as_result(*logits, config, shown, 0.5 if shown == "instance" else None)
+        row[shown] = (result.masks if shown == "instance" else result.ids, result.segments)
+    return row

@@ -110,7 +110,8 @@ def _draw(model: Mask2Former, dataset: Dataset, path: Path) -> None:
     from .. import plots  # brings matplotlib, which only drawing needs
 
     config, categories, _ = aligned(model.config, dataset)
-    rows = [comparison(model, dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
+    task = getattr(dataset, "task", "panoptic")
+    rows = [comparison(model, dataset[i], config, task) for i in range(min(DRAWN, len(dataset)))]
     plots.save(plots.compare(rows, categories), path)
 
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+CHOICES = {
+    "schedule": ("step", "poly"),
+    "jitter": ("large-scale", "shortest-edge", "none"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -34,7 +40,8 @@ class TrainConfig:
             runs used float16, which needs a GPU to be fast.
         seed: of the order of pictures, their changes, the points of the losses and dropout.
         workers: processes that prepare pictures; results do not depend on it.
-        save_every: steps between two checkpoints, where a run has a folder.
+        save_every: steps between two checkpoints, where a run has a folder; a kill or a power cut
+            costs the steps since the last one, Ctrl-C none.
         evaluate_every: steps between two evaluations, where there are pictures for it.
     """
 
@@ -66,12 +73,7 @@ class TrainConfig:
                 f"batch_size = {self.batch_size} cannot be cut into accumulate = "
                 f"{self.accumulate} equal parts"
             )
-        choices = {
-            "schedule": ("step", "poly"),
-            "jitter": ("large-scale", "shortest-edge", "none"),
-            "precision": ("float32", "bfloat16", "float16"),
-        }
-        for name, known in choices.items():
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; there are {', '.join(map(repr, known))}"

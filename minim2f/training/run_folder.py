@@ -20,7 +20,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from ..checkpoints import save
-from ..files import whole, write
+from ..files import whole, write, writing
 from ..model.mask2former import Mask2Former
 from . import distributed
 from .losses import expected_loss
@@ -77,6 +77,23 @@ def last_start(folder: str | os.PathLike) -> dict:
         return lines[-1]
     except (OSError, LookupError, TypeError) as error:
         raise FileNotFoundError(f"{folder} holds no run to go on with: no {log.name}") from error
+
+
+def refuse_existing_run(folder: Path) -> None:
+    """Keeps a new run out of a folder that holds one.
+
+    A run that failed before its first step is no loss, and counts as none.
+
+    Raises:
+        FileExistsError: there are steps in the log, or a checkpoint.
+    """
+    log = folder / LOG
+    steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
+    if steps or (folder / CHECKPOINT).exists():
+        raise FileExistsError(
+            f"{folder} holds a run already: go on with it (--resume {folder}), name another "
+            "folder, or remove this one"
+        )
 
 
 def _lines(log: Path) -> list[dict]:
@@ -136,6 +153,11 @@ class Run:
         if self.writes:
             self._require_room(model, resume)
         done = self._restore(model, optimizer, scaler) if resume else 0
+        if resume and not done and self.writes:
+            print(
+                f"{self.folder} has no checkpoint yet: the run begins anew (--save-every says how "
+                "often one is saved)"
+            )
         if done > self.recipe.steps:
             raise ValueError(
                 f"{self.folder} has {done} steps behind it already: --steps {self.recipe.steps} "
@@ -156,11 +178,8 @@ class Run:
 
     def _require_room(self, model: Mask2Former, resume: bool) -> None:
         """Makes the folder, and finds out whether a run of this size can be written to it."""
-        if not resume and self._holds_steps():
-            raise FileExistsError(
-                f"{self.folder} holds a run already: go on with it (--resume {self.folder}), name "
-                "another folder, or remove this one"
-            )
+        if not resume:
+            refuse_existing_run(self.folder)
         write(self.folder / "can-be-written", b"")
         (self.folder / "can-be-written").unlink()
         size = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -178,21 +197,20 @@ class Run:
         evals = (line for line in _lines(self.folder / LOG) if line["kind"] == "eval")
         return any(line["step"] == step and "fault" not in line for line in evals)
 
-    def _holds_steps(self) -> bool:
-        """Whether a run got anywhere here; one that failed before its first step is no loss."""
-        log = self.folder / LOG
-        steps = log.exists() and any(line["kind"] != "start" for line in _lines(log))
-        return steps or (self.folder / CHECKPOINT).exists()
-
     def write(self, kind: str, step: int, **values: object) -> None:
         """Adds a line to the log."""
         if self.writes:
             line = json.dumps({"kind": kind, "step": step} | values)
-            with open(self.folder / LOG, "a", encoding="utf-8") as log:
+            path = self.folder / LOG
+            with writing(path), open(path, "a", encoding="utf-8") as log:
                 log.write(line + "\n")
 
     def save(self, step: int, model: Mask2Former, optimizer: Optimizer, scaler: GradScaler) -> None:
-        """Writes everything that the next step depends on, whole or not at all."""
+        """Writes everything that the next step depends on, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written; the checkpoint before is still there.
+        """
         if not self.writes:
             return
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -204,12 +222,13 @@ class Run:
             "recipe": dataclasses.asdict(self.recipe),
             "scaler": scaler.state_dict(),
         }
-        with whole(self.folder / CHECKPOINT) as part:
-            save_file(
-                {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-                part,
-                metadata={"minim2f.run": json.dumps(about)},
-            )
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        path = self.folder / CHECKPOINT
+        try:
+            with whole(path) as part:
+                save_file(tensors, part, metadata={"minim2f.run": json.dumps(about)})
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path} cannot be written: {error}") from error
 
     def finish(self, model: Mask2Former, half: bool = False) -> None:
         """Writes the trained model alone, for `minim2f.load`; as float16 if `half`."""
