@@ -702,6 +702,22 @@ def test_every_picture_has_a_drawing_of_its_own(tmp_path):
         drawings_of([tmp_path / "a.png"], tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+@pytest.mark.parametrize("size", [(4805, 33), (50, 2401)])  # width and height, in pixels
+def test_the_drawing_of_a_large_picture_is_made_of_fewer_pixels(tmp_path, size, task, monkeypatch):
+    from minim2f import plots
+
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda fig, path: drawn.append(fig))
+    Image.new("RGB", size, "skyblue").save(tmp_path / "wide.png")
+    assert main(["predict", str(tmp_path / "wide.png"), "--task", task, "-o", "o.png"]) == 0
+    found = drawn[0].axes[0].images[0].get_array()
+    assert 1200 < max(found.shape[:2]) <= 2400
+    assert max(found.shape[:2]) / min(found.shape[:2]) == pytest.approx(
+        max(size) / min(size), rel=0.1
+    )
+
+
 def test_an_empty_folder_is_named(tmp_path, capsys):
     assert "no picture in it" in told(capsys, "predict", tmp_path, code=1)
 

@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..checkpoints import load
@@ -30,6 +31,7 @@ SCENES_ONLY = (
     "answers mean nothing, however high their scores; --model {other} knows photographs"
 )
 KNOWS_PHOTOGRAPHS = "facebook/mask2former-swin-tiny-coco-panoptic"
+MOST_DRAWN = 2400  # pixels of the longest side: twice those of a drawing, which 12 MP would slow
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -144,12 +146,16 @@ def _readable(
 def _draw(image: Tensor, result: Result, config: Config, out: Path, task: str) -> None:
     from .. import plots  # brings matplotlib, which only drawing needs
 
+    every = -(-max(image.shape) // MOST_DRAWN)
+    rows = (..., slice(None, None, every), slice(None, None, every))
+    image = F.avg_pool2d(image.float(), every, ceil_mode=True).to(image.dtype)
     fig, axes = plots.figure(size=8, aspect=image.shape[1] / image.shape[2])
     if task == "instance":
-        found = (result.masks, result.segments, config.classes)
+        found = (result.masks[rows], result.segments, config.classes)
         plots.draw_instances(axes[0, 0], image, *found)
     else:
-        plots.draw_segments(axes[0, 0], image, result.ids, result.segments, config.classes)
+        found = (result.ids[rows], result.segments, config.classes)
+        plots.draw_segments(axes[0, 0], image, *found)
     plots.save(fig, out)
 
 

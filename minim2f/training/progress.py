@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.sample import Dataset
+from ..data.augment import resize
+from ..data.sample import Dataset, Sample
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
+from ..prediction import input_size
 from . import distributed
 from .class_names import aligned
 from .evaluation import comparison, evaluate, summary
@@ -111,8 +113,15 @@ def _draw(model: Mask2Former, dataset: Dataset, path: Path) -> None:
 
     config, categories, _ = aligned(model.config, dataset)
     task = getattr(dataset, "task", "panoptic")
-    rows = [comparison(model, dataset[i], config, task) for i in range(min(DRAWN, len(dataset)))]
+    samples = [_small(dataset[i], config) for i in range(min(DRAWN, len(dataset)))]
+    rows = [comparison(model, sample, config, task) for sample in samples]
     plots.save(plots.compare(rows, categories), path)
+
+
+def _small(sample: Sample, config: Config) -> Sample:
+    """As large as the model sees it, if that is smaller: hundreds of masks are held at once."""
+    size = input_size(*sample.image.shape[1:], config)
+    return resize(sample, *size) if size < tuple(sample.image.shape[1:]) else sample
 
 
 def _tell_fault(what: str, error: Exception) -> None:
