@@ -77,7 +77,7 @@ def test_every_form_goes_the_whole_way(tmp_path, form, capsys, monkeypatch):
     run = tmp_path / "run"
     stopped_after(steps // 2, monkeypatch)
     arguments = ("train", "--data", data, *QUICK, "--steps", steps, "-o")
-    assert f"--resume {run}" in told(capsys, *arguments, run, code=1)
+    assert f"--resume {run}" in told(capsys, *arguments, run, code=130)
     printed = told(capsys, "train", "--resume", run)
     learned = 3 if not splits else 2
     of = "" if not splits else f"split {train_of(splits)} of "

@@ -294,7 +294,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 def test_another_recipe_or_model_does_not_go_on(tmp_path):
     train(small_model(), squares(), SHORT, False, folder=tmp_path)
     other = dataclasses.replace(SHORT, learning_rate=1e-3)
-    with pytest.raises(ValueError, match=r"learning_rate = 0.0008 \(now 0.001\)"):
+    with pytest.raises(ValueError, match=rf"learning_rate = {SHORT.learning_rate} \(now 0.001\)"):
         train(small_model(), squares(), other, False, folder=tmp_path, resume=True)
     with pytest.raises(ValueError, match="of another model"):
         train(small_model(num_queries=5), squares(), SHORT, False, folder=tmp_path, resume=True)

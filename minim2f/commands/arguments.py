@@ -55,7 +55,7 @@ def _whole(text: str, least: int) -> int:
     except ValueError:
         value = least - 1
     if value < least:
-        raise argparse.ArgumentTypeError(f"{text} does not fit; give a whole number from {least} on")
+        raise argparse.ArgumentTypeError(f"{text} is no number that fits; give {least} or more")
     return value
 
 
