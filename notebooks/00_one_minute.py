@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 0 · One minute of Mask2Former
 #
-# A picture goes in, two tensors come out, and you read them as three kinds of segmentation.
+# A picture goes in, two tensors come out, and you read them in three ways.
 #
 # *read 30 min · run 20 s CPU · exercises 45 min*
 #
@@ -11,8 +11,8 @@
 # ## You will be able to
 #
 # - name the two tensors that Mask2Former predicts, and what one number of each means (Shapes)
-# - compute semantic, instance and panoptic results of a 4×4 picture by hand (The idea in small numbers)
-# - write readings of your own: a semantic map that knows void, boxes, COCO's segments (Exercises)
+# - read a 4×4 picture in three ways by hand (The idea in small numbers)
+# - write readings of your own: a semantic map with void, boxes, COCO's segments (Exercises)
 # - predict what disappears when one query is switched off (Look)
 # - recognise a softmax along the wrong axis, though the picture looks fine (Break it)
 
@@ -31,11 +31,10 @@ from minim2f.book import library_table, shape_table, table
 setup(seed=0)
 
 # %% [markdown]
-# `setup` fixes seed, processor and float32, so that your numbers are those that stand here. Cells that only draw are
-# folded; skip them.
+# `setup` fixes seed and number type, so that your numbers are those here. Cells that only draw are folded; skip them.
 #
-# Next is the map of the whole book. Every chapter begins with it and lights its own stage. Today you ride through from
-# left to right, and get off at **inference**: reading what the network says.
+# This map of the book begins every chapter, with its stage lit. Today you get off at **inference**: reading what the network
+# says.
 
 # %% tags=["hide-input"]
 where_we_are("inference")
@@ -43,7 +42,7 @@ where_we_are("inference")
 # %% [markdown] tags=["demo"]
 # ### The minute
 #
-# A tiny Mask2Former comes with the library. It learnt from drawn landscapes. It has never seen this one.
+# A tiny Mask2Former comes with the library. It learnt from drawn landscapes, and has never seen this one.
 
 # %% tags=["demo"]
 from minim2f import plots
@@ -63,6 +62,7 @@ for task, result in results.items():
     found[task] = ", ".join(kinds[s["category_id"]] for s in result.segments)
 assert found["semantic"].count("car") == 1
 assert found["instance"].count("car") == found["panoptic"].count("car") == 2
+assert (torch.tensor(results["panoptic"].ids)[scene.ids == 0] == 0).float().mean() > 0.5
 show(
     plots.compare([row], scenes.categories, size=1.6),
     "A drawn beach with two touching cars, a ball and a lighthouse, and three maps of it. "
@@ -78,8 +78,8 @@ show(
 # - **Panoptic segmentation** does both: a pixel belongs to one segment at most, and cars are counted. Pixels of
 #   nothing known are **void**, drawn as stripes.
 #
-# Classes that you can count are called **things**, all others **stuff**. The semantic map has no void: it must name a
-# class for the lighthouse too. Which ones does it name?
+# Classes that you can count are **things**, all others **stuff**. The semantic map has no void. What does it call the
+# lighthouse?
 
 # %% tags=["demo"]
 ids, unknown = torch.tensor(results["semantic"].ids), scene.ids == 0
@@ -89,11 +89,10 @@ for s in results["semantic"].segments:
         print(f"{share:4.0%} of the lighthouse is {kinds[s['category_id']]}")
 
 # %% [markdown]
-# All of it is wrong, and nothing in the map says so. You will give it a void in exercise 0.2.
+# All of it is wrong, and nothing in the map says so. In exercise 0.2 you give it a void.
 #
-# Once these were three problems with three kinds of network. Here it is one network, and it does not even know which of
-# the three you want: it ran three times above, and said the same each time. This is all that it says (`batch` makes one
-# normalised tensor of a list of pictures, here of B = 1):
+# Once these were three problems for three kinds of network. Here one network does not even know which you want: it ran
+# three times, and each time said this and no more (`batch` makes one normalised tensor of a list of pictures, here B = 1):
 
 # %% tags=["demo"]
 images = model.batch([scene.image])
@@ -107,8 +106,7 @@ print("class_logits", tuple(class_logits.shape), " mask_logits", tuple(mask_logi
 # K = 13 classes and one more column, **no object**, for a query that has nothing to say. **Logits** are scores that are not
 # yet probabilities; a softmax makes them so for the row of classes, a sigmoid for every pixel of a mask.
 #
-# So segmentation is N masks with a class each. This view is called **mask classification**, and the rest of the chapter is
-# reading.
+# So segmentation is N masks with a class each: **mask classification**.
 
 # %% [markdown]
 # ## Predict
@@ -127,8 +125,8 @@ print("class_logits", tuple(class_logits.shape), " mask_logits", tuple(mask_logi
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# Take 4×4 pixels: a car on the left, a car on the right, a road along the bottom. Three queries, two classes. `p` are
-# class probabilities, `m` mask probabilities. Query 1 makes one mistake: it claims a pixel of the left car.
+# A car on the left, a car on the right, a road along the bottom: three queries, two classes. `p` are class probabilities,
+# `m` mask probabilities. Query 1 makes one mistake: it claims a pixel of the left car.
 
 # %% tags=["demo"]
 left_car, right_car, road = [0.9, 0.05, 0.05], [0.85, 0.1, 0.05], [0.05, 0.85, 0.1]
@@ -146,8 +144,8 @@ m[2, 3] = 0.9
 # car 0.9·0.9 + 0.85·0.6 + 0.05·0.1 = 1.325, road 0.05·0.9 + 0.1·0.6 + 0.85·0.1 = 0.19. It is car.
 #
 # *Instance.* Things only, so the road is left out. A mask is where `m` exceeds ½. The pixel is in both cars, and may be.
-# The class probability says what a query saw, not how well it knows where; so the score of an instance is the class
-# probability times the mean of `m` inside the mask. Query 0 as car: 0.9·0.9 = 0.81. Query 1 as car:
+# The class probability says what a query saw, not how well it knows where; so an instance's score is that times the mean of
+# `m` inside the mask. Query 0 as car: 0.9·0.9 = 0.81. Query 1 as car:
 # 0.85·(6·0.9 + 0.6)/7 = 0.73.
 #
 # *Panoptic.* Only **sure** queries compete, above 0.8: here all three. The pixel goes to the one that wants it most:
@@ -164,8 +162,8 @@ same(p[1, 0] * m[1][inside[1]].mean(), 0.85 * (6 * 0.9 + 0.6) / 7)
 same(p.amax(1) * m[:, 1, 1], torch.tensor([0.81, 0.51, 0.085]))
 
 # %% [markdown]
-# Now you: read row 3, column 0, and row 0, column 3, all three ways, before you look at the lower row of the picture. From
-# here on, a colour is a query: it has the colour of its class, and the second query of a class a darker one.
+# Now you: read row 3, column 0, and row 0, column 3, all three ways, before you look at the picture's lower row. A query
+# has the colour of its class; a second one of a class is darker.
 
 # %%
 by_hand = {
@@ -226,17 +224,16 @@ show(
 # | $a$ | `owner` | (H, W) | the query that a pixel belongs to, −1 for void |
 #
 # $q$ counts queries, $c$ classes, $i$ pixels. No object gets no votes and makes no instances. A query is sure if its best
-# column is a class, with a probability above 0.8. Of the pixels that it wins, it keeps those in its mask, and only if all
-# that it won, inside the mask or not, are at least 80 % as many as the mask has; a query that won fewer was mostly hidden,
-# or a double.
+# column is a class, with a probability above 0.8. Of the pixels that it wins, it keeps those in its mask, if all that it
+# won, inside the mask or not, are at least 80 % as many as the mask has; one that won fewer was mostly hidden, or a double.
 #
-# One oddity is the official code's: an instance's mask is where $m > ½$, a panoptic one where $m \ge ½$. They differ where
-# a logit is exactly 0, that is, hardly ever.
+# As in the official code, an instance's mask is where $m > ½$, a panoptic one where $m \ge ½$; a logit of exactly 0 is
+# rare.
 
 # %% [markdown]
 # ## Slow and obvious
 #
-# Nothing clever here. `p` and `m` are always the two tensors, made into probabilities.
+# `p` and `m` are always the two tensors, made into probabilities.
 
 # %%
 def slow_semantic(class_logits, mask_logits):
@@ -280,8 +277,8 @@ def slow_panoptic(class_logits, mask_logits, threshold=0.8):
 # %% [markdown]
 # ## Fast and short
 #
-# A loop over queries that adds is an `einsum`: letters that are missing behind the arrow are summed over. A loop that looks
-# for the best is an `argmax`. `shapes.check` returns its tensor if it has the shape that the letters say, and stops if not.
+# A loop over queries that adds is an `einsum`, which sums over letters missing behind the arrow. A loop that looks for the
+# best is an `argmax`. `shapes.check` returns its tensor if it has the shape that the letters say, and stops if not.
 
 # %% tags=["demo"]
 def semantic(class_logits, mask_logits):
@@ -312,7 +309,7 @@ def panoptic(class_logits, mask_logits, threshold=0.8):
 
 
 # %% [markdown]
-# First against your own hand. The logits are made from `p` and `m`; softmax and sigmoid lead back to these.
+# First against your own hand, with logits from which softmax and sigmoid lead back to `p` and `m`:
 
 # %%
 small = p.log(), m.logit()
@@ -336,10 +333,9 @@ same(instances(class_logits, mask_logits), theirs)
 # %% [markdown]
 # ## Shapes
 #
-# Where do the two tensors come from? A backbone turns the picture into features of four sizes, a pixel decoder gives them
-# one width, the queries look at them in turn, and two heads write down what each query has seen. None of this needs to be
-# clear today; every stage has its chapter. `minim2f.walkthrough` runs the model and records every tensor that has a name;
-# here are the milestones.
+# A backbone turns the picture into features of four sizes, a pixel decoder gives them one width, the queries look at them in
+# turn, and two heads write down what each query has seen. `minim2f.walkthrough` runs the model and records every named
+# tensor; here are the milestones.
 
 # %%
 rows = minim2f.walkthrough(model, images)
@@ -421,7 +417,7 @@ def paint(ax, ids, names, colours, title):
 
 
 # %% tags=["demo"]
-car = query_names.index("car")
+car = next(q for q in owners if query_names[q] == "car")
 quiet = switch_off(class_logits, [car])
 of_car = panoptic(class_logits, mask_logits) == car
 print(f"query {car}, a car, is off. Of its {of_car.sum()} pixels")
@@ -453,16 +449,16 @@ show(
 )
 
 # %% [markdown]
-# Above, a segment is a query: take it away, and void is left, while the others stay. Below, every pixel must have a class,
-# so the next best opinion wins, however weak. If it is still the right class, another query held the same opinion, too
-# unsure of itself, or of these pixels, to count above. That was the answer to "Predict".
+# Above, a segment is a query: take it away, and void is left. Below, every pixel must have a class, so the next best
+# opinion wins, however weak. If it is still the right class, another query held the same opinion, too unsure of itself, or
+# of these pixels, to count above.
 
 # %% [markdown]
 # ## Checkpoint
 #
 # The library's three functions, and SciPy as an outside witness. The library also cuts the list of instances and merges
-# stuff: ask it for all pairs (`top_k`), and call every class a thing, and it does what you do. Of the instances we compare
-# the first twenty; far down the list scores are equal but for rounding, and so their order is chance.
+# stuff: ask it for all pairs (`top_k`), and call every class a thing, and it does what you do. Far down the list rounding
+# decides the order, so the first twenty are compared.
 
 # %%
 from minim2f import inference
@@ -486,16 +482,16 @@ same(semantic(class_logits, mask_logits), witness)
 # %% [markdown]
 # ## Experiment
 #
-# How many of the sixteen queries does the model need? You switch off more and more of them. Only the order changes: by
-# their probability of no object, downwards or upwards, or at random.
+# How many of the sixteen queries does the model need? You switch off more and more. Only the order changes: by probability
+# of no object, downwards or upwards, or at random.
 #
 # **Panoptic quality** (PQ) measures the result. A found and a true segment of one class match if they share more than half
-# of the area that they cover together; this share is their IoU. PQ is the sum of the IoUs over the number of matches, plus
-# half of all segments left over on either side: 1 is perfect, 0 is nothing found. Three groups of 15 unseen scenes give
-# mean and standard deviation.
+# of the area that they cover together; this share is their IoU. A class adds up its IoUs, and divides by its matches plus
+# half of its unmatched segments; PQ is the mean over classes, 1 at best. Three groups of 15 unseen scenes give mean and
+# standard deviation.
 #
 # *Hypothesis.* A scene has seven or eight segments, so the eight least sure queries go for free. The surest cost a segment
-# each, from the first one on. Random ones lie between.
+# each. Random ones lie between.
 
 # %%
 groups = [[scenes[15 * g + i] for i in range(15)] for g in range(3)]
@@ -546,9 +542,8 @@ show(
 )
 
 # %% [markdown]
-# The hypothesis holds: the idle queries are free, and each of the others is worth about a segment. A little is lost before
-# the average number of segments is reached, since some scenes have more. N is a ceiling, not a count: it must not be below
-# the segments of the fullest picture. The paper takes 100 for COCO.
+# The idle queries are free, and each of the others is worth about a segment. N is a ceiling, not a count: it must not be
+# below the segments of the fullest picture.
 
 # %% [markdown]
 # ## Break it
@@ -563,8 +558,7 @@ agree = (maps[0].argmax(0) == maps[1].argmax(0)).float().mean()
 print(f"the two semantic maps agree on {agree:.0%} of the pixels")
 
 # %% [markdown]
-# Almost the same map: a picture that looks right proves little. Why does it survive? Compare what the queries that speak
-# give their own class:
+# A picture that looks right proves little. Why does it survive? See what the queries that speak give their class:
 
 # %% tags=["demo"]
 own = right[owners, labels[owners]], wrong[owners, labels[owners]]
@@ -573,10 +567,9 @@ for q, *pair in zip(owners, *own):
 print(f"surer than 0.8: {(own[0] > 0.8).sum()} right, {(own[1] > 0.8).sum()} wrong")
 
 # %% [markdown]
-# A class that one query alone likes gives it nearly all of its column, so nothing changes. The two cars must share theirs,
-# but their shares still beat whatever other classes have at their pixels, and for an $\arg\max$ that is enough. The
-# panoptic reading is less patient: two cars cannot both be surer than 0.8. The table of probabilities shows the fault at a
-# glance:
+# A class that only one query likes gives it nearly all of its column, as before. The two cars must share theirs, but to beat
+# other classes at these pixels a share is enough. The panoptic reading is less patient: two cars cannot both be surer than
+# 0.8. A table of the probabilities shows the fault at a glance:
 
 # %% tags=["demo", "hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.1), sharey=True, layout="constrained")
@@ -602,16 +595,15 @@ assert (own[1][labels[owners] == labels[car]] > 0.8).sum() < 2
 assert wrong[:, absent].amax(0).mean() > 2 * right[:, absent].amax(0).mean()
 
 # %% [markdown]
-# **How to notice this in your own training.** Each picture "contains" each class, instance lists are full of ghosts, two
-# objects of a class vanish together from panoptic maps, and a class score changes when you add a query. Assert once that `p.sum(-1)` is 1.
+# **How to notice this in your own training.** Each picture "contains" each class, instance lists are full of ghosts,
+# panoptic maps lose all but one object of a class, and scores change when you add a query. Assert once that `p.sum(-1)` is 1.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 0.1 ★ Who speaks
 #
-# Which queries name a class, and are surer of it than a threshold? Those alone compete in the panoptic reading. The last
-# column is no object.
+# Which queries name a class, and are surer of it than a threshold? Those alone compete in the panoptic reading.
 
 # %%
 def speaking(class_logits, threshold):
@@ -638,7 +630,7 @@ exercise("0.1", speaking)
 # ### 0.2 ★★ A semantic map with void
 #
 # Where the lighthouse stands hardly anybody votes. Write a semantic reading that says so: the class with the most votes,
-# but −1 for void where even that class has fewer votes than a threshold. As many as the threshold are enough.
+# but −1 for void where even these are fewer than a threshold.
 
 # %%
 def semantic_or_void(class_logits, mask_logits, threshold):
@@ -665,9 +657,8 @@ exercise("0.2", semantic_or_void)
 # %% [markdown]
 # ### 0.3 ★★ A fourth reading: boxes
 #
-# Object detectors return boxes. You have masks, so you have boxes: the smallest [x, y, width, height] that holds all
-# pixels of a mask, and four zeros for an empty one. x counts columns and y rows. Read the logits, not probabilities: a
-# pixel is inside where its logit is above 0.
+# You have masks, so you have boxes: the smallest [x, y, width, height] that holds all pixels of a mask, and four zeros for
+# an empty one. x counts columns and y rows; inside is where the logit is above 0.
 
 # %%
 def boxes(mask_logits):
@@ -724,12 +715,11 @@ exercise("0.4", segment_ids)
 #
 # | what | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | where the readings are defined | in MaskFormer; Mask2Former refers to it | one module | `minim2f/inference.py` |
 # | semantic votes | sum over queries | drops no object and does not renormalise, so votes may exceed 1 | the same |
-# | instance score | class times mask confidence (section 4.1) | of the 100 best pairs of query and class; a query may come twice | the same |
+# | instance score | class times mask confidence (section 4.1) | of the 100 best pairs; a query may come twice | the same |
 # | panoptic pixels | to the query that wants them most | only inside its mask, with thresholds 0.8 and 0.8; costs void at unsure borders | the same |
-# | size of the masks | not said | logits enlarged to the input, then to the picture | the same; our loops read the quarter size, to be quick |
-# | queries, layers | 100, 9 | the same; 200 queries for the largest model | the same in preset r50; 16 and 3 in tiny, which fits a laptop |
+# | size of the masks | not said | logits enlarged to the input, then to the picture | the same; our loops read the quarter size |
+# | queries, layers | 100, 9 | the same; 200 queries in the largest model | the same in r50; 16 and 3 in tiny |
 
 # %% [markdown]
 # ## In the library
@@ -750,40 +740,49 @@ library_table(
 #
 # - Class logits (N, K+1) say what each query saw; mask logits (N, H/4, W/4) say where.
 # - Semantic adds up votes, instance lists pairs, panoptic gives each pixel to the query that wants it most.
-# - An `einsum`, a sort, an `argmax`: each reading is a few lines, equal to the loops and to the library.
+# - An `einsum`, a sort, an `argmax`: each reading is a few lines, and so are your own.
 # - A query that falls silent leaves void in a panoptic map, and the next best opinion in a semantic one.
-# - A softmax over the queries finds each class in each picture, and loses one of two cars: rows, not columns, must add up
-#   to 1.
+# - A softmax over the queries finds each class in each picture, and loses a car: rows, not columns, must add up to 1.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3: mask classification, and the three readings, for the first time.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3: mask classification, for the first time.
 # - [Mask2Former](https://arxiv.org/abs/2112.01527), section 3.1: the half page that this chapter fills out.
-# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), sections 3 and 4: why somebody wanted both at once, and PQ.
-#
+# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), sections 3 and 4: why both at once, and PQ.
+
+# %% [markdown]
 # ### The map of the book
 #
-# The strip at the top, as a table of contents. Chapters without a link are still to be written; the others do without them.
-#
-# | chapter | stage on the map | question that it opens |
-# | --- | --- | --- |
-# | 0 One minute of Mask2Former | inference | How can two tensors be three kinds of segmentation? |
-# | 1 From labelling pixels to naming masks | heads | Why can one label per pixel not count two touching cars? |
-# | 2 Data | image | How does one PNG hold classes, instances and void? |
-# | 3 Backbone | backbone | What is in res2 … res5, and how far does one number see? |
-# | 4 Pixel decoder I | pixel decoder | What is lost at a quarter of the size? |
-# | 5 Pixel decoder II | pixel decoder | How can a pixel look far for the price of 48 numbers? |
-# | 6 Queries and the decoder | queries | How do sixteen equal slots become different? |
-# | [7 Masked attention](07_masked_attention.ipynb) | masked attention | Why look only where the last mask was? |
-# | 8 Heads and deep supervision | heads | How is a query a filter for pixels? |
-# | [9 Matching](09_matching.ipynb) | matching | Which query should have found which car? |
-# | 10 Losses and point sampling | losses | Why is a handful of pixels enough? |
-# | 11 Training | losses | Can it learn one picture by heart, and what if not? |
-# | 12 Inference three ways | inference | Why is my result empty, or full of doubles? |
-# | 13 Metrics | metrics | What is a PQ of 0.5 worth? |
-# | 14 Ablations | all | Which of the ideas carry the weight? |
-# | 15 Real weights, your own data | all | How do the published weights get in here? |
-# | [E How fast, and why](E_how_fast_and_why.ipynb) | all | What makes the same numbers come sooner? |
-#
-# **An afternoon, today:** 0, 7, 9. **A course:** all in order. **You know DETR:** 2, 5, 7, 10, 12. **You write fast code:** E.
+# The strip at the top, as a table of contents. Chapters without a link are still to be written.
+
+# %% tags=["hide-input"]
+from pathlib import Path
+
+chapters = """
+0 | One minute of Mask2Former | inference | How can two tensors be three kinds of segmentation?
+1 | From labelling pixels to naming masks | heads | Why can one label per pixel not count two touching cars?
+2 | Data | image | How does one PNG hold classes, instances and void?
+3 | Backbone | backbone | What is in res2 … res5, and how far does one number see?
+4 | Pixel decoder I | pixel decoder | What is lost at a quarter of the size?
+5 | Pixel decoder II | pixel decoder | How can a pixel look far for the price of 48 numbers?
+6 | Queries and the decoder | queries | How do sixteen equal slots become different?
+7 | Masked attention | masked attention | Why look only where the last mask was?
+8 | Heads and deep supervision | heads | How is a query a filter for pixels?
+9 | Matching | matching | Which query should have found which car?
+10 | Losses and point sampling | losses | Why is a handful of pixels enough?
+11 | Training | losses | Can it learn one picture by heart, and what if not?
+12 | Inference three ways | inference | Why is my result empty, or full of doubles?
+13 | Metrics | metrics | What is a PQ of 0.5 worth?
+14 | Ablations | all | Which of the ideas carry the weight?
+15 | Real weights, your own data | all | How do the published weights get in here?
+E | How fast, and why | all | What makes the same numbers come sooner?
+"""
+lines = []
+for number, title, *rest in (line.split(" | ") for line in chapters.strip().split("\n")):
+    file = next(Path().glob(f"{number:0>2}_*.ipynb" if number.isdigit() else f"{number}_*.ipynb"), None)
+    lines.append([f"[{number} {title}]({file})" if file else f"{number} {title}", *rest])
+table(["chapter", "stage on the map", "question that it opens"], lines)
+
+# %% [markdown]
+# **An afternoon:** 0, 7, 9. **A course:** all in order. **You know DETR:** 2, 5, 7, 10, 12. **You write fast code:** E.

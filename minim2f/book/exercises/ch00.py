@@ -227,6 +227,7 @@ EXERCISES = [
                 lambda c, m, t: _voted(c.softmax(-1)[:, :-1], (m > 0).float(), t),
                 "a doubtful pixel gives a part of a vote: the masks are not to be cut",
             ),
+            Wrong(lambda c, m, t: _voted(c[:, :-1], m.sigmoid(), t), "your p are still logits"),
             Wrong(_best_query_decides, "all queries vote: add them up, do not take the best one"),
         ],
         corners=[(torch.zeros(1, 2), torch.zeros(1, 1, 2), 0.25)],  # as many as the threshold
