@@ -34,7 +34,10 @@ EQUIVALENT = {
         "scores, labels = class_logits.softmax(-1).max(-1)"
         " → scores, labels = class_logits.softmax(+1).max(-1)": LAST,
     },
-    "0.3": {
+    "0.2": {
+        "p = class_logits.softmax(-1)[:, :-1] → p = class_logits.softmax(+1)[:, :-1]": LAST,
+    },
+    "0.4": {
         "for q in owner.unique().tolist():"
         " → for q in _same(owner.unique()):": "a tensor of one number serves as the number",
     },
