@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from minim2f import Config, Mask2Former, preset, shapes
 from minim2f.book.experiments import repeat
-from minim2f.data import Dataset, Sample, open_dataset
+from minim2f.data import Sample, open_dataset
 from minim2f.training.batches import collate
 from minim2f.training.evaluation import evaluate
 from minim2f.training.loop import train
@@ -66,23 +67,18 @@ def _learn(masked: bool, seed: int, steps: int, unseen_scenes: int) -> dict:
     train(model, scenes, recipe, progress=False, after_step=look)
     share = attention_share(model, list(unseen), masked)
     share = [round(layer, 4) for layer in share]
-    measured = {"steps": list(curve), "pq": list(curve.values()), "raw_pq": raw_pq(model, unseen)}
+    with before_looking(model):
+        raw = round(evaluate(model, unseen)["All"]["pq"], 4)
+    measured = {"steps": list(curve), "pq": list(curve.values()), "raw_pq": raw}
     return measured | {"attention_share": share}
 
 
-def raw_pq(model: Mask2Former, scenes: Dataset) -> float:
-    """PQ of the first prediction, made from the raw queries before they have looked anywhere.
-
-    Args:
-        model: any model.
-        scenes: what it is measured on.
-
-    Returns:
-        PQ in [0, 1], four digits.
-    """
+@contextmanager
+def before_looking(model: Mask2Former) -> Iterator[None]:
+    """Within it, a model predicts what its raw queries do, from before the first layer."""
     hook = model.decoder.register_forward_hook(lambda decoder, inputs, pairs: pairs[:1])
     try:
-        return round(evaluate(model, scenes)["All"]["pq"], 4)
+        yield
     finally:
         hook.remove()
 
