@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7 · Masked attention
 #
-# Let each query look only where its last guess was: write the few lines that gave Mask2Former its name, then break them.
+# Let each query look only where its last guess was: write the few lines that gave Mask2Former its name.
 #
 # *read 50 min · run 20 s CPU · exercises 40 min*
 #
@@ -10,12 +10,12 @@
 # %% [markdown]
 # ## You will be able to
 #
-# - compute masked attention by hand, for a query and four pixels (Predict)
+# - compute masked attention by hand (Predict)
 # - write a masked softmax that survives an empty mask (7.1)
 # - make the mask of a layer from the prediction before it (7.2)
 # - hand a mask to PyTorch's attention the right way round (7.3)
 # - measure how much of a query's attention falls on its object (7.4)
-# - recognise a missing rescue and an inverted mask by their symptoms (Break it)
+# - recognise a missing rescue and an inverted mask (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -37,30 +37,27 @@ where_we_are("masked attention")
 # %% [markdown]
 # ### Attention in one breath
 #
-# - A **query** is a vector of $C$ numbers that is to find one segment. There are $N$ of them. At any moment a prediction
-#   can be read off it: a class, and a **mask embedding** $E'$. Multiplied with the features of a pixel, $E'$ gives that
-#   pixel's mask logit; where it is positive, the pixel belongs to the query's mask.
-# - The picture comes in three **levels**, at 1/32, 1/16 and 1/8 of its size. Decoder layer 1 reads the first one, layer 2
-#   the second, layer 3 the third. A pixel of a level, or **cell**, is a vector of $C$ numbers too.
-# - In **cross-attention** a query meets the pixels. Linear maps turn it into $q$, and each pixel into a key $k$ and a
-#   value $v$. The products of $q$ with the keys are its **scores**, softmax makes them **weights** that sum to 1, and the
-#   mean of the values, so weighted, is what the query takes home.
-# - This is done several times side by side, in **attention heads** of $d$ channels each. (The heads that predict classes
-#   and masks are something else.)
-# - In **self-attention** the queries look at each other in the same way.
+# - A **query** is a vector of $C$ numbers that is to find one segment; there are $N$. At any moment a prediction can be
+#   read off it: a class, and a **mask embedding** $E'$. Times the features of a pixel, $E'$ gives the pixel's mask logit.
+# - The picture comes in three **levels**, at 1/32, 1/16 and 1/8 of its size; decoder layer 1 reads the first, layer 2 the
+#   second, layer 3 the third. A pixel of a level, or **cell**, is a vector of $C$ numbers too.
+# - In **cross-attention** linear maps turn a query into $q$, each pixel into a key $k$ and a value $v$. The products of
+#   $q$ and $k$ are **scores**, their softmax gives **weights**, and the query takes home the weighted mean of the values.
+# - Several **attention heads** of $d$ channels each do this side by side (no kin of the heads that predict).
+# - In **self-attention** queries look at each other.
 #
 # ### What is new
 #
-# So far every query looks at every pixel of a level. To find its object it has only the scores, and these take long to
-# learn. But it has more to go by: before each layer it predicts a mask, so it already holds an opinion on where its
-# object is. **Masked attention** takes it at its word: the query may look inside its own mask, and nowhere else. The rest
-# of the picture is not lost. Other queries look there, and in self-attention they tell.
+# So far every query looks at every pixel of a level, guided by scores alone, and these take long to learn. But it
+# also predicts a mask before each layer: an opinion on where its object is. **Masked attention** takes it at its
+# word. The query may look inside its own mask, and nowhere else. The rest of the picture is not lost: other queries
+# look there, and in self-attention they tell.
 
 # %% [markdown]
 # ## Predict
 #
-# A query looks at four pixels. Its weights are 0.6, 0.2, 0.1, 0.1. Now a mask blocks the first pixel, its favourite. What
-# are the four weights?
+# A query looks at four pixels. Its weights are 0.6, 0.2, 0.1, 0.1. Now a mask blocks the first pixel, its favourite.
+# What are the four weights?
 #
 # <details><summary>Answer</summary>
 #
@@ -72,11 +69,12 @@ where_we_are("masked attention")
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# Three queries look at four pixels, a to d. The scores are logarithms of whole numbers, so that you can do the softmax in
-# your head: divide $e^{score}$ by the sum of its row. A blocked pixel has the score $-\infty$, and $e^{-\infty} = 0$.
+# Three queries look at four pixels, a to d. The scores are logarithms of whole numbers, so that you can do the
+# softmax in your head: divide $e^{score}$ by the sum of its row. A blocked pixel has the score $-\infty$, and
+# $e^{-\infty} = 0$.
 #
-# What a query takes home are the values of the pixels, in these proportions. Say the pixels have the brightnesses 8, 4,
-# 2 and 0. Without a mask query 1 sees $0.6·8 + 0.2·4 + 0.1·2 = 5.8$; with its mask it sees $0.5·4 + 0.25·2 = 2.5$.
+# Say the values of the pixels are their brightnesses 8, 4, 2 and 0. Without a mask query 1 takes home
+# $0.6·8 + 0.2·4 + 0.1·2 = 5.8$, with its mask $0.5·4 + 0.25·2 = 2.5$.
 #
 # (`same` prints how far two results are apart, and stops the run if that is more than $10^{-5}$.)
 
@@ -103,7 +101,7 @@ panels = [
     ("mask $M$", allowed.float(), signs),
     ("softmax of mask + score", weights, [[f"{w:.3g}" for w in row] for row in weights]),
 ]
-fig, axes = plt.subplots(1, 3, figsize=(9.6, 2.1))
+fig, axes = plt.subplots(1, 3, figsize=(9.6, 1.9), gridspec_kw={"wspace": 0.35})
 for ax, (title, values, texts) in zip(axes, panels):
     ax.imshow(values, cmap="Blues", vmin=0, vmax=1.8 * values.max())
     for y, row in enumerate(texts):
@@ -137,26 +135,25 @@ show(
 # | $X_{l-1}$ | `x` | (B, N, C) | the queries before the layer |
 # | $Q_l$ | `q` | (B, N, C) | what they ask: a linear map of $X_{l-1}$ and their positions |
 # | $K_l$, $V_l$ | `k`, `v` | (B, S, C) | pixels: what they answer to, and what they give |
-# | $M_{l-1}$ | `allowed` | (B, N, S) | the same thing in two spellings: $0$ and $-\infty$ on paper, True and False in code |
+# | $M_{l-1}$ | `allowed` | (B, N, S) | one thing, spelt $0$ and $-\infty$ on paper, True and False in code |
 # | $A_l$ | `A_1` | (B, N, C) | the queries after looking |
 # | $E'$ | `embeddings` | (B, N, C) | mask embeddings |
-# | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | the features that they are multiplied with, from the pixel decoder |
+# | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | the pixels' features that $E'$ is multiplied with |
 # | $d$ | `C // heads` | | width of one attention head |
 #
-# Inside means: a mask logit of at least 0, that is a probability of at least 0.5, at the size of the level.
+# Inside: a mask logit of at least 0, that is a probability of at least 0.5, at the size of the level.
 #
-# Mind the index: layer $l$ uses the prediction made *before* it. For layer 1 that is the guess of the raw queries,
-# which have seen no picture yet. But their embeddings meet $F_{pixel}$, so even this first mask depends on the picture.
+# Mind the index: layer $l$ uses the prediction made *before* it. For layer 1 that is the guess of the raw queries, which
+# have seen no picture. But their embeddings meet $F_{pixel}$, so even this first mask depends on the picture.
 #
-# The formula leaves out four things that every implementation has: scores divided by $\sqrt{d}$, several heads, a
-# linear map after them, and a layer norm after the sum. It is also one third of a layer: self-attention and a
-# feed-forward net follow, and only then the paper's $X_l$ is done. (The paper writes $X_l$ for the result of this first
-# third as well; the library says $A_l$, and so do we.)
+# The formula leaves out what every implementation has: scores divided by $\sqrt{d}$, several heads, a linear map after
+# them, a layer norm after the sum. And it is one third of a layer; self-attention and a feed-forward net make $A_l$ into
+# $X_l$. (The paper says $X_l$ to both.)
 
 # %% [markdown]
 # ## Slow and obvious
 #
-# One query after the other, one pixel after the other. What is blocked adds nothing to the sum.
+# One query, one pixel after the other. What is blocked adds nothing to the sum.
 
 
 # %%
@@ -171,9 +168,9 @@ def slow_attention(q, k, v, allowed):
 
 
 # %% [markdown]
-# Now the mask. Mask logits come at 1/4 of the picture's size, and the layer reads a level at 1/32, 1/16 or 1/8. So they
-# are resized, bilinearly. For an even factor this has a simple meaning: a cell takes the mean of the four pixels around
-# its centre. (An odd factor would take the one pixel in the centre.) Then comes the decision.
+# Now the mask. Logits come at 1/4 of the picture's size, the level has 1/32, 1/16 or 1/8. So they are resized,
+# bilinearly: for an even factor, a cell takes the mean of the four pixels around its centre (for an odd one, the pixel
+# in the centre). Then comes the decision.
 
 
 # %%
@@ -188,9 +185,8 @@ def slow_mask(logits, step):
 # %% [markdown]
 # ## Fast and short
 #
-# All queries, pixels, heads and pictures at once. One mask serves all heads: `[:, None]` adds an axis for them, and
-# broadcasting does the rest. `shapes.check` stops the run if a tensor has another shape than its letters say; within a
-# function under `@shapes.scoped` a letter must stand for the same number in every check.
+# One mask serves all heads: `[:, None]` adds an axis for them, and broadcasting does the rest. `shapes.check` stops the
+# run if a shape is not what its letters say; under `@shapes.scoped` a letter means one number throughout a function.
 
 
 # %% tags=["demo"]
@@ -230,9 +226,9 @@ same(fast_attention(q, k, v, allowed, heads), slow)
 # %% [markdown]
 # ### Resize before you multiply
 #
-# The mask logits are the product of $E'$ and $F_{pixel}$ at 1/4. The obvious way resizes these $N$ maps. But resizing is
-# linear (a cell is a mean of four pixels) and so is the product. You may as well resize $F_{pixel}$, once for a level,
-# and multiply then. (In code `F` is `torch.nn.functional`, as everywhere in PyTorch, and never the features.)
+# The mask logits are the product of $E'$ and $F_{pixel}$ at 1/4, and the obvious way resizes these $N$ maps. But
+# resizing is linear, and so is the product: you may as well resize $F_{pixel}$, once for a level, and multiply then.
+# (In code `F` is `torch.nn.functional`, never the features.)
 
 # %% tags=["demo"]
 from torch.nn import functional as F
@@ -262,14 +258,13 @@ for step in (2, 4, 8):
 # Same numbers, less work: at 1/32 the product visits 64 times fewer pixels than at 1/4. Only the decision must come
 # last, because a threshold is *not* linear.
 #
-# `detach` cuts the gradient: none flows back through the mask. A threshold is flat, so it had none to give. The
-# embeddings learn from the losses on their masks, not from what the next layer does with them.
+# `detach` cuts the gradient, which a threshold, being flat, would not let through anyway. Embeddings learn from the
+# losses on their masks, not from what the next layer does with them.
 #
 # ### Rescue
 #
-# Small objects have small masks, and at 1/32 nothing may be left of them. A query with an empty mask would see
-# nothing: its softmax is 0/0. So in that layer it may look everywhere. The official code has this rule, the paper does
-# not mention it.
+# Of a small mask nothing may be left at 1/32. Its query would see nothing: the softmax is 0/0. So in that layer it
+# may look everywhere. The official code has this rule, the paper does not mention it.
 
 
 # %% tags=["demo"]
@@ -283,8 +278,7 @@ assert rescue(thin).tolist() == [[True, False, False], [True, True, True]]
 # %% [markdown]
 # ## Shapes
 #
-# A trained model, an unseen scene, and the tensors that the library names on the way. The scene is 96 × 96, so its
-# levels have 3 × 3, 6 × 6 and 12 × 12 pixels. The pictures below are drawn from these very rows.
+# A trained model, an unseen scene of 96 × 96 pixels, and the tensors that the library names on the way.
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -314,9 +308,8 @@ shape_table(rows, meanings=meanings)
 #
 # ### Masks grow sharper from layer to layer
 #
-# Which query answers for which segment is decided by **matching** (chapter 9): it pairs queries and segments so that the
-# losses of all pairs together are smallest. Here we take its word, and follow three queries, from a large segment to a
-# small one. `[0]` is for the only picture in the batch.
+# **Matching** (chapter 9) pairs queries and segments so that the losses of all pairs together are smallest. Here we take
+# its word, and follow three queries, from a large segment to a small one.
 
 # %% tags=["demo"]
 from minim2f.training.batches import collate
@@ -325,7 +318,8 @@ from minim2f.training.matching import match
 
 def answers(prediction, targets):
     """The queries of one picture that answer for a segment, and those segments."""
-    return match(prediction, targets, model.config, torch.Generator().manual_seed(0))[0]
+    (pairs,) = match(prediction, targets, model.config, torch.Generator().manual_seed(0))
+    return pairs
 
 
 queries, segments = answers(prediction, collate(model, [sample])[1])
@@ -360,7 +354,7 @@ show(
 
 # %% [markdown]
 # Can a query leave a wrong mask? Yes. The mask confines where it looks, not what it predicts: that is a product with
-# the features of *all* pixels. So many queries of this scene have pixels in $M_2$ that $M_1$ had blocked:
+# *all* pixels. Queries with pixels in $M_2$ that $M_1$ had blocked:
 
 # %%
 before = rows["M_1"].tensor[0].view(-1, 6, 6).repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -371,14 +365,14 @@ print(f"{grown.sum()} of {len(grown)} queries")
 # %% [markdown]
 # ### One query's attention, with and without its mask
 #
-# Take the recorded $Q_l$, $K_l$ and $M_{l-1}$ of the middle one of the three queries, and compute its weights twice: with
-# nothing blocked (*open*), and with the mask (*masked*). The mean over the attention heads is drawn.
+# Take the recorded $Q_l$, $K_l$ and $M_{l-1}$ of the middle query, and compute its weights with nothing blocked (*open*)
+# and with the mask (*masked*). The mean over the heads is drawn.
 
 # %% tags=["demo", "hide-input"]
 from matplotlib.cm import ScalarMappable
 
 query, name, _ = shown[1]
-fig, axes = plots.figure(2, 3, size=1.7, gap=0.25)
+fig, axes = plots.figure(2, 3, size=1.7, gap=0.4)
 for layer, column in zip((1, 2, 3), axes.T):
     q, k, allowed = (rows[n].tensor for n in (f"Q_{layer}", f"K_{layer}", f"M_{layer - 1}"))
     kinds = {"open": torch.ones_like(allowed), "masked": allowed}
@@ -386,9 +380,8 @@ for layer, column in zip((1, 2, 3), axes.T):
         weights = attention_weights(q, k, mask, model.config.num_heads)[0, :, query].mean(0)
         side = 3 * 2 ** (layer - 1)
         heat, edge = weights.view(side, side), allowed[0, query].view(side, side)
-        title = f"layer {layer}, {kind}, max {heat.max():.2f}"
         plots.draw_attention(ax, sample.image, heat, None, edge)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(f"layer {layer}, {kind}\nlargest {heat.max():.2f}", fontsize=8)
         if kind == "open":
             outside = 1 - (weights * allowed[0, query]).sum()
 bar = fig.colorbar(ScalarMappable(cmap="inferno"), ax=list(axes.flat), shrink=0.7)
@@ -405,8 +398,8 @@ show(
 # %% [markdown]
 # ### The same, in numbers
 #
-# How much of a query's attention falls on the segment that it answers for? A coarse pixel can belong to a segment in
-# part; then its weight counts in part. Means over attention heads, matched queries and 40 unseen scenes:
+# How much of a query's attention falls on the segment that it answers for? (The weight of a cell that lies in it in part
+# counts in part.) Means over heads, matched queries and 40 unseen scenes:
 
 
 # %%
@@ -435,10 +428,9 @@ print(f"layer 3: masked {masked / area:.1f} times the area, open {open_ / area:.
 assert masked > 2 * open_
 
 # %% [markdown]
-# An even gaze over the whole picture would put as much on the segment as its area: a ratio of 1. In this model, which
-# has learned with masks, the scores alone aim poorly; the masks do it. The paper's numbers, for two models trained on
-# COCO: 20 % of the attention on the foreground without masks, 59 % with. The rescue is needed most often where there
-# are only nine pixels.
+# An even gaze would put on a segment its share of the area. In this model, which learned with masks, the scores alone
+# aim poorly; the masks do it. The paper reports, for two models trained on COCO, 20 % on the foreground without masks,
+# 59 % with.
 
 # %% [markdown]
 # ## Checkpoint
@@ -457,8 +449,8 @@ mine = fast_attention(*mapped, allowed, heads)
 same(theirs.out_proj(mine), theirs(q, k, v, allowed))
 
 # %% [markdown]
-# Then two outside witnesses, who disagree with each other. For `scaled_dot_product_attention` True means *may look*, as
-# for us. For `nn.MultiheadAttention` True means *blocked*. Neither complains when it is given the other's mask.
+# Then two outside witnesses, who disagree: True means *may look* to `scaled_dot_product_attention`, as to us, but
+# *blocked* to `nn.MultiheadAttention`. Neither complains when it is given the other's mask.
 
 # %%
 qkv = [split(x, heads) for x in (q, k, v)]
@@ -473,8 +465,8 @@ for b in range(B):  # picture by picture: then a mask of (N, S) serves all heads
     same(torchs(q[one], k[one], v[one], attn_mask=~allowed[b])[0], theirs(q, k, v, allowed)[one])
 
 # %% [markdown]
-# Last, the whole equation on the live model: the mask $M_0$ from the prediction of the raw queries, attention, the sum with
-# $X_0$, the norm. Out comes the library's $A_1$.
+# Last, the whole equation on the live model: $M_0$ from the raw queries, attention, the sum with $X_0$, the norm. Out
+# comes the library's $A_1$.
 
 # %%
 layer, x = model.decoder.layers[0], rows["X_0"].tensor
@@ -492,12 +484,9 @@ with torch.no_grad():
 # *Hypothesis:* a model that is told where to look learns faster than one that must find out.
 #
 # One switch is changed, `masked_attention`. In each pair of runs both models start from the same weights and see the
-# same pictures in the same order. The runs take minutes, so they are stored, with the command that repeats them. These
-# are other models than the one above: trained for a few hundred steps only, with masks and without.
-#
-# Speed is judged by the height of the learning curve: the mean over eight moments of the training of PQ (panoptic
-# quality, chapter 13: 0 when nothing is found, 1 when every segment is found and exact). Spread is the standard
-# deviation over the seeds.
+# same pictures in the same order. Speed is the height of the learning curve: the mean, over eight moments, of PQ
+# (panoptic quality, chapter 13; 1 is perfect). Spread is the standard deviation over the seeds. The runs take
+# minutes, so they are stored. These models have learned for some hundred steps; they are not the one above.
 
 # %%
 from minim2f.book import experiments
@@ -525,6 +514,7 @@ table(["mean PQ of the curve", *seeds, "mean", "spread"], lines)
 ahead, pairs = int((gain > 0).sum()), len(gain)
 verdict = {pairs: "supports", 0: "contradicts"}.get(ahead, "does not decide")
 print(f"Masks are ahead in {ahead} of {pairs} pairs of runs: this {verdict} the hypothesis.")
+print(f"(Were it a coin that decides, they would win all {pairs} once in {2**pairs} experiments.)")
 last = pq["masked"][:, -1] - pq["open"][:, -1]
 print(f"At step {steps[-1]} the difference is {last.mean():+.3f} ± {last.std():.3f}.")
 
@@ -543,9 +533,10 @@ show(
 )
 
 # %% [markdown]
-# Where do these models look? A fairer question than the one under *Look*, where the mask was taken off a model that had
-# learned with it: here the open model was *trained* open. The shares were measured by a library function that agrees
-# with our `look_around`:
+# Faster is not yet better: at the last step, the difference is no larger than its spread.
+#
+# Where do they look? Under *Look* the mask was taken off a model that had learned with it. Here, more fairly, the open
+# model *learned* open. (The first two lines check our `look_around`.)
 
 # %%
 same(found[:, 0].tolist(), attention_share(model, unseen, masked=True))
@@ -558,14 +549,13 @@ table(["attention on the own segment", "layer 1", "layer 2", "layer 3"], lines)
 assert (shares["masked"].mean(0) > shares["open"].mean(0)).all()
 
 # %% [markdown]
-# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks. Read from our runs the sign and the
-# spread, not the size. Our queries choose among 9, 36 and 144 pixels; in a picture of 800 × 1024 there are 800, 3200
-# and 12,800 to get lost in.
+# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks. There queries can get lost among 800
+# to 12,800 pixels, ours among 9 to 144.
 #
-# ### How can it find anything without looking at it?
+# ### How can it find what it does not look at?
 #
-# The open models hardly look at their objects, and yet find many of them. Here is a clue: PQ of the *first* prediction,
-# made by the raw queries before any layer, beside that of the last one.
+# The open models look at their objects little more than an even gaze would, and yet find many. A clue: PQ of the *first*
+# prediction, by the raw queries, before any layer.
 
 # %%
 lines = []
@@ -575,9 +565,9 @@ for kind, values in pq.items():
 table(["PQ at the end", *(f"seed {run['seed']}" for run in runs["open"])], lines)
 
 # %% [markdown]
-# A raw query is not ignorant. Its embedding is a filter over all pixels of $F_{pixel}$, learned for a kind of segment,
-# and by itself it finds much of what there is to find. Even an aimless gaze then adds something: the mean of the picture
-# tells what is in it, and other queries tell what they have. What the layers add, in the well-trained model of *Look*:
+# A raw query is not ignorant. Its embedding is a filter over all pixels of $F_{pixel}$, and finds much by itself. What the
+# open layers add may come from the mean of the picture, which an even gaze brings home, or from self-attention; our runs
+# do not tell. In the well-trained model of *Look*:
 
 # %%
 from minim2f.training.evaluation import evaluate
@@ -620,8 +610,7 @@ show(
 )
 
 # %% [markdown]
-# What does a query with an empty mask take home? Guess, then ask three implementations. (The answers are those of this
-# version of PyTorch.)
+# What does a query with an empty mask take home? Guess, then ask three implementations (in this version of PyTorch).
 
 # %%
 q, k, v = (torch.randn(1, n, C) for n in (3, 10, 10))
@@ -636,8 +625,8 @@ print("scaled_dot_product_attention", fused[0, 0, 1, :3].tolist())
 print("nn.MultiheadAttention       ", module[0, 1, :3].tolist())
 
 # %% [markdown]
-# Two symptoms. NaN is the kind one: self-attention hands it to all queries, the loss is NaN, and you go looking for the
-# reason. Zeros are worse: the query learns nothing from the picture in that layer, and nobody tells you.
+# NaN is the kind symptom: self-attention hands it to all queries, so the loss is NaN, and you search. Zeros are
+# worse: the query learns nothing from the picture in that layer, and nobody tells you.
 
 # %%
 assert by_hand[0].isnan().all(1).tolist() == [False, True, False]
@@ -649,8 +638,7 @@ assert after_self_attention.isnan().all()
 # ### Turn the mask around
 #
 # One forgotten `~`, and every query looks everywhere *but* at its object. Nothing crashes. Exchange the function in the
-# trained model (`patch.object` does so until the `with` block ends), and watch three numbers on 20 unseen scenes: PQ,
-# the attention on the own segment in layer 3, and how many masks were empty.
+# trained model (`patch.object` does so within its `with` block):
 
 # %%
 from unittest.mock import patch
@@ -684,14 +672,14 @@ right, wrong = measured["as it should be"], measured["inverted"]
 assert wrong[0] < right[0] - 0.1 and wrong[1] < 0.25 * right[1]
 
 # %% [markdown]
-# The inverted mask shows in PQ and in the attention. PQ is not 0, since the raw queries know what they know; so in a
-# training run that began this way, you may take it for a model that is merely poor.
+# The inverted mask costs PQ, but not all of it: raw queries know what they know. You might take yours for a model
+# that is merely poor. The attention on the object is plainer.
 #
-# The missing rescue hides from both. The library's attention returns zeros for an empty mask, and most empty masks belong
-# to queries that answer for nothing, or to layers 1 and 2. Only a count of empty masks gives it away.
+# The missing rescue hides from both: the library's attention returns zeros for an empty mask, and few queries with an
+# object have one in layer 3. Only the count gives it away.
 #
-# **How to notice in your own training.** Measure the attention on the object: if it is no higher than the object's
-# area, your queries are not looking there. And `assert allowed.any(-1).all()` costs nothing.
+# **How to notice in your own training.** Compare the attention on the object with the object's area. And
+# `assert allowed.any(-1).all()` costs nothing.
 
 # %% [markdown]
 # ## Exercises
@@ -726,8 +714,8 @@ exercise("7.1", my_masked_softmax)
 # %% [markdown]
 # ### 7.2 ★★ The mask of the next layer
 #
-# You are given mask logits, as the official code is, and the size of the next level. Make the mask, rescue included; the
-# pixels of a query in one row.
+# Make the mask of a level of the given size from mask logits, as the official code does; rescue included, the pixels of a
+# query in one row.
 
 
 # %%
@@ -741,7 +729,7 @@ exercise("7.2", my_next_mask)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Resize, flatten, decide, rescue: in this order. `F.interpolate` wants four axes and takes a `size`.
+# Resize, flatten, decide, rescue. `F.interpolate` wants four axes and takes a `size`.
 #
 # </details>
 #
@@ -816,15 +804,14 @@ exercise("7.4", my_share)
 # | result of the masked step | $X_l$ | `output` | $A_l$ |
 # | scale, heads, output map, norm | not in the formula | `nn.MultiheadAttention` | the same numbers, by `scaled_dot_product_attention` |
 # | True | 0 and $-\infty$ | True is blocked | True may look |
-# | mask and heads | – | copied 8 times | broadcast |
+# | mask and heads | – | 8 copies | broadcast |
 # | resizing | the masks | N maps of logits, at every layer | $F_{pixel}$, once a level: the same masks |
 # | threshold | probability 0.5 | sigmoid below 0.5 is blocked | logit below 0 is blocked |
 # | empty mask | not mentioned | query sees everything | the same |
 # | gradient | not mentioned | detached | detached |
 # | cost of a model | 226 G operations, 213 G without masks | all scores computed, then blocked | the same |
 #
-# The last row corrects a common belief: blocking saves no multiplication. What the paper reports are fewer epochs and
-# better masks, not cheaper layers.
+# The last row corrects a common belief: blocking saves no multiplication. The gain is in epochs and in better masks.
 
 # %% [markdown]
 # ## In the library
@@ -844,19 +831,18 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Add $-\infty$ to blocked scores: their weights become 0, and the others keep their proportions.
-# - One mask for all heads; True means *may look* to `scaled_dot_product_attention`, *blocked* to `nn.MultiheadAttention`.
-# - The mask is the last prediction: resize the logits (or $F_{pixel}$), decide at 0, detach, rescue empty rows.
-# - The share of attention on the object shows whether masks work; compare it with the object's area.
-# - A raw query finds much before it looks, so PQ alone does not prove that looking works.
-# - No rescue: NaN, or silent zeros. Inverted: no crash, but attention off the object and a lower PQ.
+# - Add $-\infty$ to blocked scores: their weights become 0, the others keep their proportions.
+# - True means *may look* to `scaled_dot_product_attention`, *blocked* to `nn.MultiheadAttention`.
+# - The mask is the last prediction: resize, decide at 0, detach, rescue empty rows.
+# - Compare attention on the object with its area. PQ alone proves little: raw queries find much.
+# - No rescue: NaN, or silent zeros. Inverted: no crash, attention off the object, a lower PQ.
 
 # %% [markdown]
 # ## Further reading
 #
 # - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.1 and Table 4: the idea on one page, and what it is worth.
 # - [Issue 125 of the official code](https://github.com/facebookresearch/Mask2Former/issues/125): a reader meets the
-#   rescue, and asks.
+#   rescue.
 # - [scaled_dot_product_attention](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)
 #   and [MultiheadAttention](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html): read the
 #   two paragraphs on `attn_mask` side by side.
