@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from minim2f.training.recipe import TINY
 def experiment(steps: int = 400, seeds: int = 3, unseen: int = 60) -> None:
     """Trains the tiny model with masks and without: PQ on the way, where it looks at the end.
 
+    And what its queries know without looking: PQ of the prediction before the first layer.
+
     Args:
         steps: of each training run.
         seeds: how many, from 0 on.
@@ -29,8 +32,10 @@ def experiment(steps: int = 400, seeds: int = 3, unseen: int = 60) -> None:
     """
     settings = {
         "preset": "tiny",
+        "backbone": preset("tiny").backbone,
         "steps": steps,
         "batch_size": TINY.batch_size,
+        "learning_rate": TINY.learning_rate,
         "seeds": list(range(seeds)),
         "unseen_scenes": unseen,
         "threads": torch.get_num_threads(),
@@ -45,7 +50,7 @@ def experiment(steps: int = 400, seeds: int = 3, unseen: int = 60) -> None:
 
 
 def _learn(masked: bool, seed: int, steps: int, unseen_scenes: int) -> dict:
-    """One training run: a curve of PQ on unseen scenes, and the attention shares at its end."""
+    """One training run: PQ on unseen scenes; at its end the raw queries' PQ, attention shares."""
     scenes = open_dataset("scenes", "train")
     unseen = open_dataset("scenes", "val", length=unseen_scenes)
     config = preset("tiny", categories=scenes.categories, masked_attention=masked)
@@ -62,7 +67,20 @@ def _learn(masked: bool, seed: int, steps: int, unseen_scenes: int) -> dict:
     train(model, scenes, recipe, progress=False, after_step=look)
     share = attention_share(model, list(unseen), masked)
     share = [round(layer, 4) for layer in share]
-    return {"steps": list(curve), "pq": list(curve.values()), "attention_share": share}
+    with before_looking(model):
+        raw = round(evaluate(model, unseen)["All"]["pq"], 4)
+    measured = {"steps": list(curve), "pq": list(curve.values()), "raw_pq": raw}
+    return measured | {"attention_share": share}
+
+
+@contextmanager
+def before_looking(model: Mask2Former) -> Iterator[None]:
+    """Within it, a model predicts what its raw queries do, from before the first layer."""
+    hook = model.decoder.register_forward_hook(lambda decoder, inputs, pairs: pairs[:1])
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def attention_share(model: Mask2Former, samples: list[Sample], masked: bool) -> list[float]:
