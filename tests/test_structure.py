@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "training.evaluation": {"model", "training", "data", "prediction", "inference", "metrics"},
     "training.run_folder": {"files", "model", "training", "checkpoints"},
     "training.loop": {"model", "training", "data"},
-    "training.progress": {"model", "training", "data", "plots"},
+    "training.progress": {"model", "training", "data", "prediction", "plots"},
     "prediction": {"ops", "model"},
     "inference": {"shapes", "ops", "data", "model", "prediction"},
     "results": {"files", "data", "inference"},
