@@ -170,7 +170,7 @@ def total_by_recursion(cost):
     [
         ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
         ("9.2", dice_by_einsum, "✔"),
-        ("9.4", total_by_the_library, "✘ 9.4 Forbidden: the exercise asks you to do without assign"),
+        ("9.4", total_by_the_library, "✘ 9.4 Forbidden: the exercise asks you to do without"),
         ("9.4", total_by_recursion, "✔"),
     ],
 )
