@@ -3,14 +3,14 @@
 #
 # Before a picture can teach anything, somebody must say which query answers for which segment: you find that out, and check that no other answer is cheaper.
 #
-# *read 50 min · run 25 s CPU · exercises 45 min*
+# *read 50 min · run 30 s CPU · exercises 45 min*
 #
 # **Needs** chapters 1 and 8 · **Library** [`minim2f/training/matching.py`](../minim2f/training/matching.py) · **Paper** sections 3.3 and 4.1
 
 # %% [markdown]
 # ## You will be able to
 #
-# - explain why training needs an assignment at all, and price one pair by hand (The idea in small numbers)
+# - explain why training needs an assignment, and price one pair by hand (The idea in small numbers)
 # - write the price of all pairs of a picture with matrix products (9.3)
 # - find the cheapest total without trying every assignment (9.4)
 # - say why the cost is not the loss (Experiment)
@@ -43,7 +43,7 @@ where_we_are("matching")
 # %% [markdown]
 # ## Predict
 #
-# Two queries, two segments, and what it costs to let a query answer for a segment:
+# Two queries, two segments, and what each pair costs:
 #
 # | | kite | boat |
 # | --- | --- | --- |
@@ -84,7 +84,7 @@ print("wrong pixels, sea listed first:", (guesses[:2] != truth.flip(0)).sum().it
 # nothing is. But queries are a set, and so are segments; training by position would teach the habits of the annotator.
 #
 # So every pair gets a price, its **matching cost**. An **assignment** gives each segment one query, and no query two
-# segments; the cheapest wins. The price asks three questions: does the class fit, do the pixels fit, do the masks overlap?
+# segments; the cheapest wins. The price asks: does the class fit, do the pixels fit, do the masks overlap?
 
 # %% tags=["demo"]
 # ball, sea, no object
@@ -277,7 +277,7 @@ assert fast_cost(class_logits[:1], far, labels, masks).isfinite().all()
 # %% [markdown]
 # **The permutations.** For ten segments and the 100 queries of most published models there are 6 · 10¹⁹ assignments. The **Hungarian
 # algorithm** finds the cheapest without trying them: it serves segment after segment, and lets earlier ones change
-# their query where that pays. That takes about $G^2 N$ steps at most, here 10,000. SciPy has a fast relative of it; exercise
+# theirs where that pays, in about $G^2 N$ steps at most (here 10,000). SciPy has a fast relative of it; exercise
 # 9.4 lies in between.
 
 # %%
@@ -292,7 +292,7 @@ assert [*zip(segments, queries)] == [(1, 0), (0, 1)]
 # ## Shapes
 #
 # You train three tiny models, which differ in their seed, for 40 steps on the same four scenes.
-# Matching runs inside that loop, four times a step: the queries guess after each of the decoder's three layers, and once before.
+# Matching runs four times a step: the queries guess after each of the decoder's three layers, and once before.
 
 # %% tags=["demo"]
 from dataclasses import replace
@@ -357,7 +357,7 @@ shape_table(
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# The price list of one of the four scenes, over all its pixels.
+# The price list of one known scene, over all its pixels.
 
 # %% tags=["demo"]
 from minim2f.model.position import pixel_centres
@@ -410,7 +410,7 @@ masks = points.sample(target.masks[None].float(), everywhere)[0]
 same(fast_cost, matching_cost, class_logits, mask_logits, target.labels, masks, tolerance=1e-4)
 
 # %% [markdown]
-# Two outside witnesses. For one hand-made pair, the official code gives a BCE of 0.2954811 and a dice cost of
+# Two outside witnesses. For one pair, the official code gives a BCE of 0.2954811 and a dice cost of
 # 0.1417034. And on 200 random price lists, brute force judges SciPy: a check, not a proof.
 
 # %%
@@ -496,7 +496,7 @@ show(
 # points, the tiny model's setting, about nine of ten segments or more keep their query, and the others pay little.
 #
 # And on photographs? A segment with a share $a$ of the picture is missed by all P points with probability
-# $(1-a)^P$. Then its mask is not compared at all.
+# $(1-a)^P$; then its mask is not compared.
 
 # %%
 def missed(masks, count):
@@ -602,8 +602,8 @@ table([*header, "price of the best pairs"], rows)
 #
 # **The points.** Half of the hypothesis holds. Private points are exams with different questions: luck decides, and fewer
 # segments keep their query. Unsure points are each query's hardest questions: they teach well, but the same pairs look
-# dearer. Yet the masks fit hardly worse, about as well as with shared points: queries change places with others as good.
-# What suffers is steadiness (the last paper below says what that costs).
+# dearer. Yet the masks fit about as well as with shared points: queries change places with others as good.
+# What suffers is steadiness (see DN-DETR below).
 #
 # **The logarithm.** The hypothesis holds: overlap of the masks is given up for the class, a little on average, a lot in
 # single cases. Look for the segment that loses most.
@@ -661,14 +661,14 @@ show(
 # cross entropy corrects its class. But $-\ln p$ has no upper bound, and one small probability outvotes the masks.
 # $-p$ is worth 2 at most: a vote, not a veto.
 #
-# So the cost ranks, and the loss teaches. No gradient passes through matching; it may be blunt, but it must be fair.
+# So the cost ranks, and the loss teaches. No gradient passes through matching; it may be blunt, but must be fair.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Greedy
 #
-# Segment after segment takes the cheapest query that is left. Predict the total for the kite and the boat of the
+# Segment after segment takes the cheapest query that is left. Predict the total for kite and boat of the
 # beginning, when the last price grows from 9 to 999.
 
 # %% tags=["demo"]
@@ -692,7 +692,7 @@ table(["greedy, kite first", "greedy, boat first", "cheapest"], rows)
 # Greedy depends on the order, and it can be wrong by any amount. Taking the cheapest cell first cures the order, not the
 # price: it starts with the 1 and pays with the 999.
 #
-# Now on the new scene on which 200 random orders disagree most.
+# Now the new scene on which 200 random orders disagree most.
 
 # %%
 def greedy_totals(cost):
@@ -835,7 +835,7 @@ exercise("9.3", whole_cost)
 # ### 9.4 ★★★ Exact, and not by trying everything
 #
 # Compute the cheapest total without SciPy and without permutations. Take the queries one by one, and remember only, for
-# each set of segments that are served already, the cheapest way to serve them. With 100 queries and ten segments that is
+# each set of segments that are served already, the cheapest way to serve them. 100 queries and ten segments take
 # a million small steps.
 
 # %%
@@ -865,14 +865,14 @@ exercise("9.4", cheapest_total)
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
 # | class term | as in MaskFormer and DETR: $-p$ | $-p$ | $-p$ |
-# | weights: class, BCE, dice | 2, 5, 5 | 1, 20, 1 by default; 2, 5, 5 in every published configuration | 2, 5, 5 |
-# | points | 12,544, uniform, the same for all pairs | the same | the same; `num_points=None` takes every pixel of the logits |
-# | masks at the points | – | draws N whole masks, then samples | samples the features, then multiplies: the same numbers, no whole masks |
-# | precision | – | cost in float32, even in mixed precision | at least float32 |
-# | NaN in the cost | – | SciPy stops, and does not say where | an error that names the query and the segment |
+# | weights: class, BCE, dice | 2, 5, 5 | 1, 20, 1 by default; 2, 5, 5 as published | 2, 5, 5 |
+# | points | 12,544, uniform, the same for all pairs | the same | the same; `num_points=None` takes every pixel |
+# | masks at the points | – | makes N whole masks, then samples | samples features, then multiplies: the same numbers |
+# | precision | – | float32, in mixed precision too | at least float32 |
+# | NaN in the cost | – | SciPy stops, and does not say where | an error names query and segment |
 #
-# Hugging Face Transformers trains on: from October 2024 (pull request 34074) it took a NaN for 0, since pull request
-# 47730, of 2026, for the largest number there is.
+# Hugging Face Transformers trains on: it took a NaN for 0 from October 2024 (pull request 34074) on, and takes it for the
+# largest number since 2026 (47730).
 
 # %% [markdown]
 # ## In the library
@@ -895,7 +895,7 @@ library_table(
 #
 # - Queries and segments are sets: an assignment says who is compared with whom, at a price of −2p + 5 BCE + 5 dice.
 # - Two matrix products give BCE and dice of all pairs.
-# - The Hungarian algorithm finds the cheapest sum, and brute force agrees.
+# - The Hungarian algorithm finds the cheapest sum.
 # - The cost ranks: bounded in the class, the same points for all. The loss teaches.
 # - Greedy matching depends on the order, and pays for its first bargain later.
 
