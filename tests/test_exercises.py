@@ -16,6 +16,7 @@ from minim2f.book.assemble import solution
 from minim2f.book.exercise import verdict
 from minim2f.book.exercises import Exercise, Wrong
 from minim2f.book.same import gap
+from minim2f.training import matching
 
 THERE = [asked for number in exercises.chapters() for asked in exercises.of_chapter(number)]
 EXERCISES = [pytest.param(asked, id=asked.id) for asked in THERE]
@@ -130,3 +131,52 @@ def test_mutants_are_many_and_differ() -> None:
     ones = torch.ones(3)
     made["x is changed in place"](ones)
     assert ones.tolist() == [0, 0, 0] and "n is changed in place" not in made
+
+
+def dice_row_by_row(mask_logits, masks):
+    cost = torch.zeros(len(mask_logits), len(masks))
+    for n in range(len(mask_logits)):
+        s = mask_logits[n].sigmoid()
+        for g in range(len(masks)):
+            t = masks[g]
+            cost[n, g] = 1 - (2 * (s * t).sum() + 1) / (s.sum() + t.sum() + 1)
+    return cost
+
+
+def dice_by_einsum(mask_logits, masks):
+    s = mask_logits.sigmoid()
+    sizes = s.sum(-1).unsqueeze(1) + masks.sum(-1).unsqueeze(0)
+    return 1 - (2 * torch.einsum("np,gp->ng", s, masks) + 1) / (sizes + 1)
+
+
+def total_by_the_library(cost):
+    return cost[matching.assign(cost)].sum().item()
+
+
+def total_by_recursion(cost):
+    """Fine, and all of it in NumPy."""
+    prices = cost.numpy()
+
+    def rest(n, left):
+        if not left:
+            return 0.0
+        if len(prices) - n < len(left):
+            return float("inf")
+        serve = [prices[n, g] + rest(n + 1, left - {g}) for g in left]
+        return min([*serve, rest(n + 1, left)])
+
+    return rest(0, frozenset(range(prices.shape[1])))
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "starts"),
+    [
+        ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
+        ("9.2", dice_by_einsum, "✔"),
+        ("9.4", total_by_the_library, "✘ 9.4 Forbidden: the exercise asks you to do without"),
+        ("9.4", total_by_recursion, "✔"),
+    ],
+)
+def test_a_right_result_found_in_a_forbidden_way_is_refused(exercise_id, answer, starts) -> None:
+    said = verdict(exercises.find(exercise_id), answer)
+    assert said.startswith(starts), said

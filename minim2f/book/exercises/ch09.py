@@ -6,9 +6,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import softplus
 
-from minim2f.book.exercises import Exercise, Wrong, integer
+from minim2f.book.exercises import Exercise, ch09_wrong, integer
+from minim2f.book.exercises.forbidden import watchful
 from minim2f.training.matching import assign, pairwise_dice
 
 # ---- 9.1 what each query is to learn
@@ -20,7 +21,7 @@ def query_classes(
     """The class that each query is taught after matching.
 
     Args:
-        queries, segments: (M,) int64, pairs as `assign` returns them: queries ascend.
+        queries, segments: (min(N, G),) int64 each, pairs as `assign` returns them: queries ascend.
         labels: (G,) int64, the class of each segment.
         num_queries: N.
         num_classes: K.
@@ -38,40 +39,6 @@ def _pairs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int, int]:
     labels = torch.randint(num_classes, (integer(g, 0, 6),), generator=g)
     cost = torch.randn(num_queries, len(labels), generator=g)
     return *assign(cost), labels, num_queries, num_classes
-
-
-def _taught(queries, labels, num_queries, background):
-    classes = torch.full((num_queries,), background)
-    classes[queries] = labels
-    return classes
-
-
-_WRONG_CLASSES = [
-    Wrong(
-        lambda q, s, labels, n, k: _taught(q, labels[s], n, 0),
-        "class 0 is a real class: what are queries to say that answer for nothing?",
-    ),
-    Wrong(
-        lambda q, s, labels, n, k: _taught(q, labels[s], n, -100),
-        "ignored queries learn nothing, and go on claiming segments: give them a class too",
-    ),
-    Wrong(
-        lambda q, s, labels, n, k: _taught(q, labels[s], n, k - 1),
-        "K - 1 is the last real class: 'no object' has a column of its own behind it",
-    ),
-    Wrong(
-        lambda q, s, labels, n, k: _taught(q, labels[: len(q)], n, k),
-        "the pairs are sorted by query: which segment belongs to the first of them?",
-    ),
-    Wrong(
-        lambda q, s, labels, n, k: _taught(q, labels, n, k),  # fails where G > N
-        "not the labels in the order of the file: each pair names its segment, so ask that one",
-    ),
-    Wrong(
-        lambda q, s, labels, n, k: _taught(s, labels[q], n, k),
-        "queries number the rows of the result, segments number the labels",
-    ),
-]
 
 
 # ---- 9.2 dice of all pairs
@@ -92,35 +59,18 @@ def _logits_and_masks(g: torch.Generator) -> tuple[Tensor, Tensor]:
     return mask_logits, (2 * drawn - 0.5).clamp(0, 1)  # inside, outside, and some points at the rim
 
 
-def _dice(s, masks, twice=2, one=1):
-    return 1 - (twice * s @ masks.T + one) / (s.sum(1)[:, None] + masks.sum(1) + one)
+# Queries that are very sure: in float64 too, the sigmoid of -800 is 0. Some masks are empty.
+_SURE = 800 * torch.tensor([[1, 1, -1, -1], [-1, -1, -1, -1], [-1, 1, -1, 1]], dtype=torch.float64)
+_EMPTY_TOO = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.float64)
 
 
-def _unsmooth(mask_logits, masks):
-    return _dice(mask_logits.sigmoid(), masks, one=0)
+def _watched_masks(functions: str) -> tuple[Tensor, ...]:
+    seeded = torch.Generator().manual_seed(7)
+    drawn = torch.randn(4, 6, generator=seeded), (torch.rand(3, 6, generator=seeded) > 0.5).float()
+    return watchful(*drawn, functions=functions, loops=False)
 
 
-_WRONG_DICE = [
-    Wrong(_dice, "forgot the sigmoid: a dice cost lies in 0 ... 1, and logits do not"),
-    Wrong(
-        lambda x, t: _dice((x > 0).float(), t),
-        "the cost takes probabilities, not a mask cut at 1/2: an unsure query should pay",
-    ),
-    Wrong(_unsmooth, "add 1 above and below the line: what do you get when both masks are empty?"),
-    Wrong(
-        lambda x, t: _dice(x.sigmoid(), t, twice=1),
-        "a perfect mask must cost 0: it counts once above the line, but twice below",
-    ),
-    Wrong(  # P beside the sums is 1 beside the means
-        lambda x, t: _dice(x.sigmoid(), t, one=t.shape[1]),
-        "sums, not means: beside a mean, the added 1 is far too heavy",
-    ),
-    Wrong(
-        lambda x, t: 1 - my_dice(x, t),
-        "this is how well they agree; a cost is small when they do",
-    ),
-    Wrong(lambda x, t: my_dice(x, t).T, "queries down, segments across: (N, G), not (G, N)"),
-]
+_DICE_CORNERS = [_watched_masks("pairwise_dice slow_cost fast_cost"), (_SURE, _EMPTY_TOO)]
 
 
 # ---- 9.3 the whole cost
@@ -139,7 +89,7 @@ def whole_cost(class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks:
         (N, G): 2 (-p) + 5 BCE + 5 dice.
     """
     class_cost = -class_logits.softmax(1)[:, labels]
-    bce = F.softplus(mask_logits).mean(1)[:, None] - mask_logits @ masks.T / masks.shape[1]
+    bce = softplus(mask_logits).mean(1)[:, None] - mask_logits @ masks.T / masks.shape[1]
     return 2 * class_cost + 5 * bce + 5 * pairwise_dice(mask_logits, masks)
 
 
@@ -150,58 +100,11 @@ def _picture(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return class_logits, mask_logits, torch.randint(num_classes, (len(masks),), generator=g), masks
 
 
-def _bce(mask_logits, masks):
-    return F.softplus(mask_logits).mean(1)[:, None] - mask_logits @ masks.T / masks.shape[1]
-
-
-def _bce_summed(mask_logits, masks):
-    return _bce(mask_logits, masks) * masks.shape[1]
-
-
-def _whole(classes=lambda x: -x.softmax(1), bce=_bce, dice=my_dice, weights=(2, 5, 5)):
-    def mistake(class_logits, mask_logits, labels, masks):
-        each = classes(class_logits)[:, labels], bce(mask_logits, masks), dice(mask_logits, masks)
-        return sum(weight * term for weight, term in zip(weights, each))
-
-    return mistake
-
-
-_WRONG_COSTS = [
-    Wrong(
-        _whole(classes=lambda x: -x.softmax(0)),
-        "the classes of one query compete, not the queries: which axis is that?",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x[:, :-1].softmax(1)),
-        "'no object' takes part in the softmax: a query that doubts must seem dearer",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x),
-        "the class term is a probability, so that it can never pass 2; yours has no bound",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x.log_softmax(1)),
-        "that is the loss: the cost takes the probability itself, without a logarithm",
-    ),
-    Wrong(
-        _whole(classes=lambda x: 1 - x.softmax(1)),
-        "1 - p picks the same pairs, but leave the constant away: the cost is -p",
-    ),
-    Wrong(
-        _whole(classes=lambda x: x.softmax(1)),
-        "a high probability must make a pair cheaper: check a sign",
-    ),
-    Wrong(
-        _whole(bce=_bce_summed),
-        "BCE is a mean over the points: yours grows with their number and drowns the rest",
-    ),
-    Wrong(_whole(dice=_unsmooth), "the dice term lacks the 1 above and below the line"),
-    Wrong(_whole(weights=(1, 1, 1)), "the three terms do not count alike: where are the weights?"),
-    Wrong(
-        _whole(weights=(5, 5, 2)),
-        "the weights are in another order: which term counts 2, and which two count 5?",
-    ),
-]
+def _cost_corners() -> list[tuple[Tensor, ...]]:
+    x, t = _watched_masks("slow_cost fast_cost matching_cost fast_bce pairwise_bce")
+    classes = torch.linspace(-1, 2, 12).reshape(4, 3)
+    sure = classes[:3].double(), _SURE, torch.tensor([1, 0]), _EMPTY_TOO
+    return [(classes, x, torch.tensor([1, 0, 1]), t), sure]
 
 
 # ---- 9.4 the cheapest total, without all permutations
@@ -232,61 +135,14 @@ def _costs(g: torch.Generator) -> tuple[Tensor]:
     return (torch.randn(queries, segments, generator=g, dtype=torch.float64),)
 
 
-def _greedy(in_order):
-    def mistake(cost):
-        cost, total = cost.clone(), 0.0
-        for turn in range(cost.shape[1]):
-            g = turn if in_order else cost.amin(0).argmin()
-            n = cost[:, g].argmin()
-            total += cost[n, g].item()
-            cost[n], cost[:, g] = math.inf, math.inf
-        return total
-
-    return mistake
-
-
-def _search(ways=lambda best: list(best.items()), keep=min):
-    def mistake(cost):
-        best = {frozenset(): 0.0}
-        for row in cost.tolist():
-            for served, total in ways(best):
-                for g, price in enumerate(row):
-                    if g not in served:
-                        more = served | {g}
-                        best[more] = keep(best.get(more, math.inf), total + price)
-        return best[frozenset(range(cost.shape[1]))]
-
-    return mistake
-
-
-_WRONG_TOTALS = [
-    Wrong(
-        lambda cost: cost.amin(0).sum().item(),
-        "too cheap to be true: here one query may answer for several segments",
-    ),
-    Wrong(
-        _greedy(in_order=True),
-        "you serve one segment after the other and never look back: that is greedy",
-    ),
-    Wrong(
-        _greedy(in_order=False),
-        "the cheapest cell first is greedy too: it may force a very dear one later",
-    ),
-    Wrong(
-        _search(lambda best: ((served, best[served]) for served in list(best))),
-        "within one row, start from the totals before it: your query can serve twice",
-    ),
-    Wrong(_search(dict.items), "a dictionary cannot grow while you loop over it: loop over a copy"),
-    Wrong(
-        _search(keep=lambda old, new: new),
-        "several ways serve the same segments: keep the cheapest of them",
-    ),
-]
+_READY_MADE = "linear_sum_assignment min_weight_full_bipartite_matching permutations slow_assign"
+_PRICES = torch.tensor([[1.0, 2.0], [1.5, 9.0], [8.0, 7.0]], dtype=torch.float64)
+_TOTAL_CORNERS = [watchful(_PRICES, functions=f"{_READY_MADE} assign choose")]
 
 
 EXERCISES = [
-    Exercise("9.1", query_classes, _pairs, _WRONG_CLASSES),
-    Exercise("9.2", my_dice, _logits_and_masks, _WRONG_DICE),
-    Exercise("9.3", whole_cost, _picture, _WRONG_COSTS),
-    Exercise("9.4", cheapest_total, _costs, _WRONG_TOTALS),
+    Exercise("9.1", query_classes, _pairs, ch09_wrong.CLASSES),
+    Exercise("9.2", my_dice, _logits_and_masks, ch09_wrong.DICE, _DICE_CORNERS),
+    Exercise("9.3", whole_cost, _picture, ch09_wrong.COSTS, _cost_corners()),
+    Exercise("9.4", cheapest_total, _costs, ch09_wrong.TOTALS, _TOTAL_CORNERS),
 ]
