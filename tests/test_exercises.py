@@ -59,8 +59,7 @@ EQUIVALENT = {
     "E.3": {
         "order = rows.argsort(stable=True)"
         " → order = rows.argsort()": "on a CPU, PyTorch keeps the order of equals in any case",
-        "order = rows.argsort(stable=True)"
-        " → order = rows.argsort(stable=False)": "the same",
+        "order = rows.argsort(stable=True) → order = rows.argsort(stable=False)": "the same",
         "return (named, order, F.pad(counts.cumsum(0), (1, 0)))"
         " → return (named, order, F.pad(counts.cumsum(-1), (1, 0)))": "one axis",
     },

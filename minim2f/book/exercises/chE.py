@@ -15,8 +15,7 @@ def floor_seconds(layers: Tensor, peak: float, bandwidth: float) -> Tensor:
     """The least time of linear layers that run one after the other, in float32 and without bias.
 
     Args:
-        layers: (J, 3) int64: rows, inputs and outputs of each; a row of inputs becomes one of
-            outputs.
+        layers: (J, 3) int64: rows, inputs and outputs of each.
         peak: operations a second.
         bandwidth: bytes a second.
 
@@ -47,13 +46,6 @@ def _floor(bound=torch.maximum, factor=2, size=4, parts=(1, 1, 1), end=torch.sum
     return mistake
 
 
-def _floor_of_totals(layers, peak, bandwidth):
-    rows, inputs, outputs = layers.T
-    numbers = (rows * inputs + inputs * outputs + rows * outputs).sum()
-    operations = 2 * (rows * inputs * outputs).sum()
-    return torch.maximum(operations / peak, 4 * numbers / bandwidth)
-
-
 _WRONG_FLOORS = [
     Wrong(
         _floor(bound=torch.add),
@@ -69,7 +61,7 @@ _WRONG_FLOORS = [
         "the processor can be the slower one: count the operations as well",
     ),
     Wrong(
-        _floor_of_totals,
+        _floor(bound=lambda computing, moving: torch.maximum(computing.sum(), moving.sum())),
         "layers wait for each other: each has a bound of its own, and only then do you add",
     ),
     Wrong(
@@ -143,10 +135,6 @@ _WRONG_ORDERS = [
     Wrong(
         _orders(drawn=lambda n, c: c),
         "drawn first, masks are read and no channels: how many masks are there?",
-    ),
-    Wrong(
-        _orders(drawn=lambda n, c: 1, sampled=lambda n, c: 1),
-        "a point is read in every mask, or in every channel: once is not enough",
     ),
 ]
 
@@ -233,8 +221,8 @@ _WRONG_PLANS = [
         "these are the sizes of the bags: where do they begin and end?",
     ),
     Wrong(
-        lambda rows: (row_plan(rows)[1], row_plan(rows)[0], row_plan(rows)[2]),
-        "first the rows that occur, then the order of the reads, then the ends",
+        _plan(ends=lambda right: F.pad(right.diff(), (1, 0))),
+        "after the 0 these are the sizes of the bags: an end counts all reads up to there",
     ),
 ]
 
