@@ -3,18 +3,18 @@
 #
 # Predict what a change to the code will save, measure it so that a noisy machine cannot fool you, and know when to stop.
 #
-# *read 20 min · run 30 s CPU · exercises 30 min*
+# *read 75 min · run 40 s CPU · exercises 40 min*
 #
 # **Needs** chapters 5, 7, 9 and 10 · **Library** `minim2f/ops/deformable.py`, `minim2f/bench/measure.py` · **Paper** sections 3.2 and 3.3
 
 # %% [markdown]
 # ## You will be able to
 #
-# - count operations and bytes of a step, and say which of them sets its time (The idea in small numbers)
-# - rearrange linear steps so that the smaller thing is computed (Fast and short)
-# - turn scattered additions into sums of rows (E.2)
+# - count operations and bytes of a step, and say which of them sets its time (E.1)
+# - rearrange linear steps so that the smaller thing is computed (E.2)
+# - turn scattered additions into sums of rows (E.3)
 # - judge a change by measured pairs (Experiment)
-# - say how much faster a whole can become when a part does (E.3)
+# - say how much faster a whole can become when a part does (E.4)
 
 # %% [markdown]
 # ## Where we are
@@ -34,13 +34,18 @@ setup(seed=0)
 where_we_are("backbone", "pixel decoder", "masked attention", "matching", "losses")
 
 # %% [markdown]
-# The results stay as the chapters before proved them; only the way there changes. Each change, a **lever**, is told in four steps: prediction, change, measurement, verdict.
+# What you need, in one breath. The pixel decoder makes $F_{pixel}$, C = 256
+# numbers for each pixel at a quarter of the size, and three coarser maps, the levels. N = 100 queries pass nine layers. A
+# query's **mask embedding** (a row of $E'$) times a pixel's numbers is a mask logit. Resized to
+# the next layer's level, masks say where queries may look; read at $P$ random points, they tell the matcher
+# which query fits which object. In **deformable attention** a pixel reads 4 points on each of 3 levels, in each
+# of 8 heads.
 
 # %% [markdown]
 # ## Predict
 #
-# Two programs do the same training step. In the slower one, 60 of 100 milliseconds go into matrix products, which the
-# other has to compute as well, with the same library. What is the most that the faster one can win?
+# Two programs do the same work. The slower one takes 100 milliseconds; 60 of them are matrix products,
+# which the other has to compute as well, with the same library. What is the most that the faster one can win?
 #
 # <details><summary>Answer</summary>
 #
@@ -52,13 +57,12 @@ where_we_are("backbone", "pixel decoder", "masked attention", "matching", "losse
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# A processor does two things: it computes, and it waits for memory. Take a toy that computes 100 operations a tick and
-# moves 10 numbers a tick.
+# A processor computes, and at the same time it waits for memory. Take a toy: 100 operations and 10 moved numbers a tick.
 #
-# - **Adding two vectors** of 1,000 numbers: 1,000 operations, 10 ticks. But 3,000 numbers move, 300 ticks.
-# - **Multiplying two matrices**, 100 × 100: two million operations, 20,000 ticks. Only 30,000 numbers move, 3,000 ticks.
+# - **Adding two vectors** of 1,000 numbers: 1,000 operations, 10 ticks; but 3,000 numbers move, 300 ticks.
+# - **Multiplying two matrices**, 100 × 100: two million operations, 20,000 ticks; 30,000 numbers move, 3,000 ticks.
 #
-# Both happen at once, so the slower of the two sets the time. The sum waits for memory, the product for the processor.
+# The slower sets the time. The sum waits for memory, the product for the processor.
 
 # %% tags=["demo"]
 def ticks(operations, numbers):
@@ -69,11 +73,11 @@ assert ticks(1_000, 3 * 1_000) == 300  # memory
 assert ticks(2 * 100**3, 3 * 100**2) == 20_000  # the processor
 
 # %% [markdown] tags=["demo"]
-# So there are two kinds of levers. **Compute less**: find an order of steps in which the thing computed is smaller.
+# So there are two kinds of **levers**, changes that save time. **Compute less**: order the steps so that the thing computed is smaller.
 # **Move less**: never write down what is only going to be added up.
 #
-# The first kind, by hand. One query $(1, 2)$, two feature maps of 2 × 2 pixels, and you want the query's mask resized
-# to one pixel, which is the mean. Draw first: the mask is $1 \cdot F_1 + 2 \cdot F_2$, then its mean. Resize
+# The first kind, by hand: a query $(1, 2)$, two maps of 2 × 2 pixels; wanted is the query's mask, resized
+# to one pixel, its mean. Draw first: 1 × first map + 2 × second, then the mean. Resize
 # first: the means of the maps, then the same sum.
 
 # %% tags=["demo"]
@@ -84,29 +88,53 @@ drawn_first = (query[:, None, None] * maps).sum(0).mean()  # a mask of four pixe
 resized_first = query @ maps.mean((1, 2))  # two means, never a mask
 assert drawn_first == resized_first == 1 * 2 + 2 * 1
 
+# %% [markdown] tags=["demo"]
+# **Two orders in memory**, which is one long line. *Planes*: one map, then the next. *Channels last*: a pixel's
+# numbers stand side by side, each pixel is a **row** of a table. The shape is the same.
+
+# %% tags=["demo"]
+line = lambda t: t.as_strided((t.numel(),), (1,)).tolist()  # as it lies in memory
+rows_of_two = maps[None].contiguous(memory_format=torch.channels_last)
+assert line(maps) == [4, 0, 2, 2, 1, 1, -3, 5]
+assert line(rows_of_two) == [4, 1, 0, 1, 2, -3, 2, 5] and (rows_of_two == maps).all()
+
+# %% [markdown] tags=["demo"]
+# The second kind: `embedding_bag` makes weighted sums of rows. It adds the rows as it meets them, and never
+# writes them down.
+
+# %% tags=["demo"]
+from torch.nn import functional as F
+
+row_table = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+which, weight = torch.tensor([[0, 2], [1, 1]]), torch.tensor([[0.5, 0.5], [1.0, 2.0]])
+sums = F.embedding_bag(which, row_table, per_sample_weights=weight, mode="sum")
+assert sums.tolist() == [[2, 20], [6, 60]]  # half of rows 0 and 2; row 1 once and twice
+
 # %% [markdown]
 # ## The equation
 #
-# A step that does $W$ operations and moves $Q$ bytes takes at least
+# A step of $a$ operations that moves $b$ bytes takes at least
 #
-# $$t \;\ge\; \max\Big(\frac{W}{\pi},\; \frac{Q}{\beta}\Big), \qquad I = \frac{W}{Q}.$$
+# $$t \;\ge\; \max\Big(\frac{a}{r_a},\; \frac{b}{r_b}\Big), \qquad I = \frac{a}{b}.$$
 #
 # $I$ is the **arithmetic intensity**. Drawn over $I$, the speed that the bound allows is the **roofline**: a slope, where
-# memory rules, then a flat roof. If parts with shares $p_k$ of the time become $s_k$ times faster, the whole becomes
+# memory rules, then a flat roof. If parts with shares $f_j$ of the time become $v_j$ times faster, each takes $f_j / v_j$, the
+# rest stays, and the whole becomes
 #
-# $$S = \frac{1}{1 - \sum_k p_k + \sum_k p_k / s_k}$$
+# $$v = \frac{1}{1 - \sum_j f_j + \sum_j f_j / v_j}$$
 #
-# times faster, which is **Amdahl's law**.
+# times faster: **Amdahl's law**.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $W$ | `operations` | (K,) | additions and multiplications of each step |
-# | $Q$ | `moved` | (K,) | bytes that a step must read and write |
-# | $\pi$ | `peak` | one | operations a second, at best |
-# | $\beta$ | `bandwidth` | one | bytes a second between processor and memory |
-# | $p$, $s$ | `shares`, `speedups` | (K,) | share of the time, and times faster, of each part |
+# | $a$ | `operations` | one | additions and multiplications |
+# | $b$ | `moved` | one | bytes that must be read and written |
+# | $r_a$ | `peak` | one | operations a second, at best |
+# | $r_b$ | `bandwidth` | one | bytes a second to and from memory |
+# | $f$, $v$ | `shares`, `speedups` | (J,) | share of the time, times faster, of J parts |
 #
-# $\pi$ and $\beta$ belong to a machine, so measure yours, with one thread: a large product, and a large copy.
+# Measure the rates of your machine, with one thread: a large product, a large convolution
+# (another library, often another speed), a large copy.
 
 # %% tags=["demo"]
 import time
@@ -119,43 +147,64 @@ def seconds(work):
     return time.perf_counter() - begin
 
 
+def best(work, rounds=15):
+    return min(seconds(work) for _ in range(rounds))
+
+
+# %% tags=["demo"]
+from functools import partial  # partial(f, x) is the call f(x), not made yet
+
 square, source = torch.randn(1024, 1024), torch.randn(2**24)
-target = torch.empty_like(source)
-product = lambda: torch.mm(square, square)
-peak = 2 * 1024**3 / min(seconds(product) for _ in range(25))
-bandwidth = 2 * source.nbytes / min(seconds(lambda: target.copy_(source)) for _ in range(25))
-print(f"{peak / 1e9:.0f} billion operations, {bandwidth / 1e9:.0f} billion bytes a second")
+lattice = torch.randn(1, 256, 64, 64).contiguous(memory_format=torch.channels_last)
+kernel = torch.randn(256, 256, 3, 3).contiguous(memory_format=torch.channels_last)
+product = partial(torch.mm, square, square)
+convolution = partial(F.conv2d, lattice, kernel, padding=1)
+work = {product: 2 * 1024**3, convolution: 2 * kernel.numel() * 64**2}  # operations
+
+# %% tags=["demo"]
+speed = {large: operations / best(large) for large, operations in work.items()}
+peak = max(speed.values())
+bandwidth = 2 * source.nbytes / best(partial(torch.empty_like(source).copy_, source))
+rates = f"product {speed[product] / 1e9:.0f}, convolution {speed[convolution] / 1e9:.0f}"
+print(f"{rates} billion operations a second")
+print(f"copy {bandwidth / 1e9:.0f} billion bytes a second")
 
 # %% [markdown]
 # ### A fair clock
 #
-# Other programs disturb a measurement. So run both ways **in turn**, and trust the ratio within a
-# pair: a slow moment is slow for both. The first round does not count. Report the median, and the range of
-# the middle half of the pairs; if that range comes within a twentieth of 1, you have not shown anything.
+# Other programs disturb a measurement. So run both ways **in turn**, now this one first and now that one, and trust the
+# ratio within a pair: a slow moment is slow for both. The first round does not count. Report the ratios' median and middle
+# half; where that comes within a twentieth of 1, nothing is shown. This page ran on a shared machine; yours will differ.
 
 # %%
 from statistics import median, quantiles
 
-HEADER = ["slow → fast", "slow, ms", "fast, ms", "times faster", "middle half", "verdict"]
-
-def race(name, slow, fast, rounds=7):
+def in_turn(slow, fast, rounds):
     slow(), fast()
-    pairs = [(seconds(slow), seconds(fast)) for _ in range(rounds)]
-    low, middle, high = quantiles([a / b for a, b in pairs], n=4)
+    pairs = []
+    for n in range(rounds):
+        took = {way: seconds(way) for way in ([slow, fast] if n % 2 else [fast, slow])}
+        pairs.append((took[slow], took[fast]))
+    return pairs
+
+# %%
+HEADER = ["slow → fast", "slow, ms", "fast, ms", "predicted", "measured", "middle half", "verdict"]
+
+def race(name, predicted, slow, fast, rounds=6):
+    pairs = in_turn(slow, fast, rounds)
+    low, middle, high = quantiles([one / other for one, other in pairs], n=4, method="inclusive")
     verdict = "pays" if low > 1.05 else "costs" if high < 0.95 else "open"
     times = [f"{1e3 * median(column):.2f}" for column in zip(*pairs)]
-    return [name, *times, f"{middle:.2f}", f"{low:.2f}–{high:.2f}", verdict]
+    return [name, *times, predicted, f"{middle:.2f}", f"{low:.2f}–{high:.2f}", verdict]
 
 # %% [markdown]
 # ## Slow and obvious
 #
-# Three places, as the paper tells them. The **attention mask** of a layer: draw all masks, resize them. The
-# **matcher's points**: draw all masks, sample them. **Deformable attention**: on each level `grid_sample` all reads, then
-# weigh and add. (`attend_slow` goes head by head.)
+# Attention mask: draw all masks, resize them. Matcher's points: draw all masks, sample them. Deformable attention:
+# `grid_sample` all reads level by level, weigh, add. (`F` is `torch.nn.functional`.)
 
 # %%
-from torch.nn import functional as F
-from minim2f.training import points as P
+from minim2f.ops.sampling import sample
 
 def draw(e, f_pixel):
     return torch.einsum("bnc,bchw->bnhw", e, f_pixel)
@@ -166,27 +215,30 @@ def draw_then_resize(e, f_pixel, size):
 
 
 def draw_then_sample(e, f_pixel, points):
-    return P.sample(draw(e, f_pixel), points)
+    return sample(draw(e, f_pixel), points)
 
 # %%
 def by_level(values, sizes, locations, weights):
-    """(B, S, M, D), L sizes, (B, Q, M, L, K, 2), (B, Q, M, L, K) -> (B, Q, M, D)"""
-    B, _, M, D = values.shape
+    """(B, S, heads, D), sizes, (B, S, heads, levels, points, 2), ... -> (B, S, heads, D)"""
+    batch, _, heads, depth = values.shape
     reads = []
     for n, level in enumerate(values.split([h * w for h, w in sizes], dim=1)):
-        image = level.permute(0, 2, 3, 1).reshape(B * M, D, *sizes[n])
+        image = level.permute(0, 2, 3, 1).reshape(batch * heads, depth, *sizes[n])
         grid = 2 * locations[:, :, :, n].transpose(1, 2).flatten(0, 1) - 1
         reads.append(F.grid_sample(image, grid, align_corners=False))
-    weights = weights.transpose(1, 2).reshape(B * M, 1, locations.shape[1], -1)
-    return (torch.cat(reads, -1) * weights).sum(-1).view(B, M, D, -1).permute(0, 3, 1, 2)
+    weights = weights.transpose(1, 2).reshape(batch * heads, 1, locations.shape[1], -1)
+    added = (torch.cat(reads, -1) * weights).sum(-1)
+    return added.view(batch, heads, depth, -1).permute(0, 3, 1, 2)
 
 # %% [markdown]
 # ## Fast and short
 #
 # ### Lever 1: resize first, multiply afterwards
 #
-# Resizing is linear, and so is the product. *Prediction:* the map at 1/8 has a quarter of the pixels, so the product
-# needs a quarter of the operations.
+# Both steps are linear. *Prediction:* the map at 1/8 has a quarter of the pixels, so the product
+# becomes 4 times faster. And $F_{pixel}$ is the same in all layers: resized once for each of
+# three sizes it serves nine, which draw 3 × (16² + 32² + 64²) pixels instead of 9 × 128²: 9 times. (`same` stops
+# where results differ.)
 
 # %%
 def resize_then_draw(e, f_pixel, size):
@@ -202,26 +254,31 @@ def nine_slow():
     return [draw_then_resize(e, f_pixel, (side, side)) for side in (16, 32, 64) * 3]
 
 
-def nine_fast():  # each size once, for three layers
+def nine_fast():
     small = [F.interpolate(f_pixel, (side, side), mode="bilinear") for side in (16, 32, 64)]
     return [e @ level.flatten(2) for level in small * 3]
 
 # %%
-rows = []
-for name, maps in (("one layer, planes", planes), ("one layer, channels last", f_pixel)):
-    ways = [lambda f=f: f(e, maps, (64, 64)) for f in (draw_then_resize, resize_then_draw)]
-    rows.append(race(name, *ways))
-table(HEADER, [*rows, race("nine layers, three sizes", nine_slow, nine_fast, 5)])
+def both(slow, fast, *inputs):
+    return partial(slow, *inputs), partial(fast, *inputs)
+
+
+layer = draw_then_resize, resize_then_draw, e
+rows = [
+    race("one layer, planes", "4", *both(*layer, planes, (64, 64))),
+    race("one layer, channels last", "4", *both(*layer, f_pixel, (64, 64))),
+    race("nine layers, three sizes", "9", nine_slow, nine_fast, rounds=4),
+]
+table(HEADER, rows)
 
 # %% [markdown]
-# *Verdict:* it depends on the order in memory. Now you resize 256 channels instead of 100 masks. As planes, that takes longer
-# than the product saves; channels last, a pixel's channels are averaged together. And queries change in every layer,
-# $F_{pixel}$ does not: resized once for each of three sizes, it serves nine layers.
+# *Verdict:* it pays, but only channels last, where all channels of a pixel are averaged together. As planes, resizing
+# 256 channels instead of 100 masks eats the gain: predicted 4, measured about 1.
 #
 # ### Lever 2: sample first, multiply afterwards
 #
-# The matcher reads 100 masks at $P$ points. *Prediction:* it pays while $P$ is smaller than the number of pixels, and
-# stops there. (Channels last, a point is also read differently: as a sum of four rows.)
+# The matcher reads 100 masks at $P$ points. *Prediction:* it wins by as much as pixels outnumber points: 16, or
+# 1.3. (Channels last, a point is read as a sum of four rows.)
 
 # %%
 from minim2f.ops.sampling import sample_rows
@@ -235,37 +292,38 @@ few, many = torch.rand(1, 1000, 2), torch.rand(1, 12544, 2)
 same(sample_then_draw, draw_then_sample, e, f_pixel, few, tolerance=1e-3)
 
 # %%
-rows = []
-for points in (few, many):
-    ways = [lambda f=f: f(e, f_pixel, points) for f in (draw_then_sample, sample_then_draw)]
-    rows.append(race(f"{points.shape[1]} points, 16384 pixels", *ways))
-table(HEADER, rows)
+orders = draw_then_sample, sample_then_draw, e, f_pixel
+table(HEADER, [
+    race("1000 points, 16384 pixels", "16", *both(*orders, few)),
+    race("12544 points, 16384 pixels", "1.3", *both(*orders, many)),
+])
 
 # %% [markdown]
-# *Verdict:* many times faster for few points; with 12,544, little is left. The experiment looks for the border.
+# *Verdict:* it pays; less than predicted for few points, since reading takes time too.
 #
 # ### Lever 3: a sum of rows need not be written down
 #
-# A query and head adds 12 bilinear reads, which are 48 rows of 32 numbers. `by_level` writes all reads to memory, and
-# reads them again to add them. *Prediction:* `embedding_bag`, which adds rows as it meets them, moves a small part of the
-# bytes. Check the way back too: most of a training step is there.
+# A bilinear read is a weighted sum of 4 pixels. So in one head a pixel adds 3 levels × 4 points × 4 neighbours = 48 rows, of
+# 256 / 8 = 32 numbers. `by_level` fetches the 48, then writes, copies, weighs and adds 12 reads (about
+# 73 rows more); `embedding_bag` fetches 48 and writes one. *Prediction:* 121 / 49, about 2.5. Check the way
+# back too: most of a training step is there.
 
 # %%
 from minim2f.model.position import pixel_centres
 from minim2f.ops.deformable import attend, attend_slow
 
 def attention_inputs(sizes):
-    """Pixels that look around themselves, some two pixels far, as a trained encoder does."""
+    """Pixels that read around themselves, some two pixels away."""
     reference = torch.cat([pixel_centres(*size, torch.zeros(())) for size in sizes])
-    S = len(reference)
-    away = 2 * torch.randn(1, S, 8, 3, 4, 2) / torch.tensor(sizes).flip(1)[:, None]
-    weights = torch.randn(1, S, 8, 12).softmax(-1).view(1, S, 8, 3, 4)
-    tensors = torch.randn(1, S, 8, 32), reference[:, None, None, None] + away, weights
+    count = len(reference)
+    away = 2 * torch.randn(1, count, 8, 3, 4, 2) / torch.tensor(sizes).flip(1)[:, None]
+    weights = torch.randn(1, count, 8, 12).softmax(-1).view(1, count, 8, 3, 4)
+    tensors = torch.randn(1, count, 8, 32), reference[:, None, None, None] + away, weights
     values, locations, weights = (t.requires_grad_() for t in tensors)
     return values, sizes, locations, weights
 
 # %%
-inputs = attention_inputs([(12, 12), (24, 24), (48, 48)])
+inputs = attention_inputs([(11, 11), (22, 22), (44, 44)])
 values, sizes, locations, weights = inputs
 towards = torch.randn_like(values)
 
@@ -277,63 +335,96 @@ same(attend, by_level, *inputs, tolerance=1e-4)
 same(there_and_back(attend), there_and_back(attend_slow), tolerance=1e-2)
 
 # %%
-twins, rows = {"head by head": attend_slow, "level by level": by_level}, []
-for name, slow in twins.items():
+rows = []
+for name, slow in {"head by head": attend_slow, "level by level": by_level}.items():
     with torch.no_grad():
-        forward = lambda: slow(*inputs), lambda: attend(*inputs)
-        rows.append(race(f"{name} → attend, forward", *forward, rounds=5))
-    both = lambda: there_and_back(slow), lambda: there_and_back(attend)
-    rows.append(race(f"{name} → attend, and backward", *both, rounds=3))
+        rows.append(race(f"{name} → attend", "2.5", *both(slow, attend, *inputs)))
+back = partial(there_and_back, by_level), partial(there_and_back, attend)
+rows.append(race("level by level → attend, and backward", "2.5", *back, rounds=4))
 table(HEADER, rows)
 
 # %% [markdown]
-# *Verdict:* it pays, in both directions. But a first version had a fast forward pass and a slow backward pass. Going
-# back, each sum hands its gradient to 48 rows (12 in this toy) all over the table: **scattered additions**. PyTorch's own way adds them one
-# read at a time. Sort the reads by row instead. Then all reads of a row lie side by side, and its gradient
-# is again a sum of rows:
+# *Verdict:* it pays, more than predicted, in both directions: bytes are not all. `grid_sample` adds number by number, on planes;
+# `embedding_bag` adds 32 at once.
+#
+# A first version was slow backward. There each sum hands its gradient to rows all over the
+# table: **scattered additions**. Sort the reads by row: now all reads of a row lie side by side, and its gradient is again
+# a sum of rows.
+
+# %% tags=["hide-input"]
+reads_of = [(0, 2), (0, 0), (1, 1), (1, 2), (2, 0), (2, 2)]  # (sum, row) of each read
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.3), layout="constrained")
+for ax, reads in zip(axes, (reads_of, sorted(reads_of, key=lambda read: read[1]))):
+    for place, (of, row) in enumerate(reads):
+        ax.plot([place, 2 * row + 0.5], [1, 0], color=f"C{row}", linewidth=1.5, zorder=0)
+        frame = dict(boxstyle="round", facecolor="white", edgecolor=f"C{row}")
+        text = dict(ha="center", va="center", bbox=frame)
+        ax.text(place, 1, f"sum {of}", fontsize=9, **text)
+        ax.text(2 * row + 0.5, 0, f"row {row}", fontsize=9, **text)
+    ax.set(xlim=(-0.6, 5.6), ylim=(-0.3, 1.3))
+    ax.set_title("as they come" if reads == reads_of else "sorted by row")
+    ax.axis("off")
+show(
+    fig,
+    "Six reads of three sums above, three rows below, with a line from each read to its row. Left, "
+    "as they come, the lines cross; right, sorted by row, they meet in three bundles side by side.",
+    "Gradients go down the lines. Left, rows are fetched and written again and again; right, the "
+    "reads of a row stand together, and each row is written once.",
+)
+
+# %% [markdown]
+# Counted in rows, for 12 reads: scattered, 12 terms are written and read, 12 rows of the result read
+# and written, 48; sorted, 12 are read and 1 written. *Prediction:* nearly 4, less the sorting.
 
 # %%
-count = 8 * len(values[0])
-bags = (torch.arange(count)[:, None] + torch.randint(-300, 300, (count, 12))).clamp(0, count - 1)
-shares, gradient = torch.rand(count, 12), torch.randn(count, 32)
+def random_bags(count):
+    """Which 12 rows each sum reads, with what shares, and the gradient that it hands back."""
+    near = torch.arange(count)[:, None] + torch.randint(-300, 300, (count, 12))
+    return near.clamp(0, count - 1), torch.rand(count, 12), torch.randn(count, 32)
 
-def scattered():
+
+def scattered(bags, shares, gradient):
     terms = shares[..., None] * gradient[:, None]
-    return torch.zeros(count, 32).index_add_(0, bags.flatten(), terms.flatten(0, 1))
+    return torch.zeros_like(gradient).index_add_(0, bags.flatten(), terms.flatten(0, 1))
 
-
-def in_order():
+# %%
+def in_order(bags, shares, gradient):
     row, place = bags.flatten().sort()
-    ends = F.pad(row.bincount(minlength=count).cumsum(0), (1, 0))
+    ends = F.pad(row.bincount(minlength=len(bags)).cumsum(0), (1, 0))
     share = shares.flatten().index_select(0, place)
     options = {"mode": "sum", "per_sample_weights": share, "include_last_offset": True}
     return F.embedding_bag(place // 12, gradient, ends, **options)
 
 
-same(in_order, scattered, tolerance=1e-3)
+count = 20_000
+bags, shares, gradient = handed = random_bags(count)
+same(in_order, scattered, *handed, tolerance=1e-3)
 
 # %%
 leaf = torch.randn(count, 32).requires_grad_()
 total = F.embedding_bag(bags, leaf, per_sample_weights=shares, mode="sum")
-pytorch = lambda: torch.autograd.grad(total, leaf, gradient, retain_graph=True)
+pytorch = partial(torch.autograd.grad, total, leaf, gradient, retain_graph=True)
 table(HEADER, [
-    race("index_add_ → sorted", scattered, in_order, 5),
-    race("backward of embedding_bag → sorted", pytorch, in_order, 5),
+    race("index_add_ → sorted, 20,000 rows", "< 4", *both(scattered, in_order, *handed)),
+    race("the same, 40,000 rows", "< 4", *both(scattered, in_order, *random_bags(40_000))),
+    race("backward of embedding_bag → sorted", "> 1", pytorch, partial(in_order, *handed)),
 ])
 
 # %% [markdown]
+# *Verdict:* it pays; sorting takes about half of the gain. More rows win more: on Linux, blocks above 32 MB come
+# fresh from the system at every call, page by page, and 40,000 rows have 61 MB of terms.
+#
 # ### Lever 4: forget, and compute again
 #
-# A feed-forward network makes each row four times as wide, and training keeps the wide rows for the way back. Forget them,
-# and compute them again. *Prediction:* forward and back are six products of one size; a seventh costs a sixth. In
-# strips of 1,024 rows the wide ones are used while near the processor, which may win some back.
+# A feed-forward network makes rows four times as wide, and training keeps them for the way back. Forget them,
+# compute them again, in **strips** of 1,024 rows. *Prediction:* six products, there and back, become seven: 6 / 7 = 0.86.
 
 # %%
 from torch import nn
 from minim2f.ops.strips import Strips
 
 ffn = Strips(nn.Linear(256, 1024), nn.ReLU(inplace=True), nn.Linear(1024, 256))
-tokens = torch.randn(2 * 3024, 256, requires_grad=True)
+tokens = torch.randn(3 * 1024, 256, requires_grad=True)
 strips, whole = lambda: ffn(tokens), lambda: nn.Sequential.forward(ffn, tokens)
 leaves = [tokens, *ffn.parameters()]
 back = lambda way: torch.autograd.grad(way().sum(), leaves)
@@ -343,17 +434,22 @@ same(back(strips), back(whole), tolerance=1e-2)
 def kept(way):
     """Megabytes that wait for the backward pass, besides weights and inputs."""
     found = {}
-    note = lambda t: found.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}) or t
+    def note(t):
+        found[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         out = way()
-    return sum(size for at, size in found.items() if at not in {t.data_ptr() for t in leaves}) / 2**20
+    inputs = {t.data_ptr() for t in leaves}
+    return sum(size for at, size in found.items() if at not in inputs) / 2**20
 
 
-table(HEADER, [race("whole → strips, and backward", lambda: back(whole), lambda: back(strips), 5)])
+ways = partial(back, whole), partial(back, strips)
+table(HEADER, [race("whole → strips, and backward", "0.86", *ways, rounds=4)])
 print(f"kept: whole {kept(whole):.0f} MB, strips {kept(strips):.0f} MB")
 
 # %% [markdown]
-# *Verdict:* it pays in memory, for a little time.
+# *Verdict:* it pays in memory alone.
 
 # %% [markdown]
 # ## Shapes
@@ -382,70 +478,83 @@ shape_table(
 # %% [markdown]
 # ## Look
 #
-# Five steps under your own roofline. For each, count operations and the bytes that *must* move: every
-# input once, every output once. The height is measured.
+# Five steps under your own roofline. Count the operations, and what *must* move: every
+# input once, every output once.
 
 # %%
 from torchvision.ops import FrozenBatchNorm2d
 from minim2f.ops.norm import FrozenNorm
 
 norms = FrozenBatchNorm2d(256), FrozenNorm(256)
-pixels, wide, kernel = torch.randn(5376, 256), torch.randn(1024, 256), torch.randn(256, 256, 3, 3)
-maps = torch.randn(1, 256, 64, 64).contiguous(memory_format=torch.channels_last)
+tall, wide = torch.randn(5376, 256), torch.randn(1024, 256)
 last, first = torch.randn(5376, 8, 12), torch.randn(12, 5376, 8)
 big = attention_inputs([(16, 16), (32, 32), (64, 64)])
 big = [t.detach() if torch.is_tensor(t) else t for t in big]
 
 # %%
-V, L, W, S, N = (t.numel() for t in (big[0], big[2], big[3], last, f_pixel))
-steps = {  # operations, numbers moved
-    "linear layer": (2 * 5376 * 256 * 1024, 5376 * (256 + 1024) + 256 * 1024),
-    "3×3 convolution": (18 * 256**2 * 64**2, 2 * 256 * 64**2 + 9 * 256**2),
-    "deformable reads": (2 * 48 * V, 2 * V + L + W),
-    "softmax": (5 * S, 2 * S),
-    "frozen norm": (2 * N, 2 * N),
-}
-ways = {  # slow and fast, or the only one
-    "linear layer": [lambda: F.linear(pixels, wide)],
-    "3×3 convolution": [lambda: F.conv2d(maps, kernel, padding=1)],
-    "deformable reads": [lambda: by_level(*big), lambda: attend(*big)],
-    "softmax": [lambda: last.softmax(-1), lambda: first.softmax(0)],
-    "frozen norm": [lambda n=n: n(f_pixel) for n in norms],
+def numbers(*tensors):
+    return sum(t.numel() for t in tensors)
+
+
+values, _, places, shares_of = big
+steps = {  # operations, bytes (4 a number)
+    # times and plus, for each row, input and output; rows, weights and results move
+    "linear layer": (2 * 5376 * 256 * 1024, 4 * (numbers(tall, wide) + 5376 * 1024)),
+    # 2 · 9 · 256 for each number of the result; map, kernel, result
+    "3×3 convolution": (work[convolution], 4 * numbers(lattice, kernel, lattice)),
+    # 2 · 48 for each number of the result; values, places, weights, result
+    "deformable reads": (2 * 48 * numbers(values), 4 * numbers(values, places, shares_of, values)),
+    # maximum, difference, exp, sum, quotient; in, out
+    "softmax": (5 * numbers(last), 4 * 2 * numbers(last)),
+    # times, plus; in, out
+    "frozen norm": (2 * numbers(f_pixel), 4 * 2 * numbers(f_pixel)),
 }
 
 # %%
-took = {name: [min(seconds(way) for _ in range(5)) for way in ways[name]] for name in steps}
+ways = {  # slow and fast, or the only one
+    "linear layer": [partial(F.linear, tall, wide)],
+    "3×3 convolution": [convolution],
+    "deformable reads": both(by_level, attend, *big),
+    "softmax": [partial(last.softmax, -1), partial(first.softmax, 0)],
+    "frozen norm": [partial(norm, f_pixel) for norm in norms],
+}
+
+# %%
+took = {name: [best(way, 5) for way in ways[name]] for name in steps}
+peak = max(peak, work[convolution] / took["3×3 convolution"][0])  # this may be a quieter moment
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(8, 4.2))
-roof = torch.logspace(-1, 3.2, 200)
+roof = torch.logspace(-1.6, 3.2, 200)
 ax.loglog(roof, (bandwidth * roof).clamp(max=peak) / 1e9, color="black")
-for n, (name, (operations, numbers)) in enumerate(steps.items()):
-    speed, at = [operations / t / 1e9 for t in took[name]], operations / (4 * numbers)
-    if len(speed) == 2:
+ax.set_xlim(0.02, 2000)
+for n, (name, (operations, moved)) in enumerate(steps.items()):
+    height, at = [operations / t / 1e9 for t in took[name]], operations / moved
+    if len(height) == 2:
         arrow = {"arrowstyle": "->", "color": f"C{n}"}
-        ax.annotate("", (at, speed[1]), (at, speed[0]), arrowprops=arrow)
-        ax.plot(at, speed[0], "o", color=f"C{n}", markerfacecolor="white")
-    ax.plot(at, speed[-1], "o", color=f"C{n}")
-    ax.annotate(name, (at, speed[-1]), xytext=(6, -14), textcoords="offset points", fontsize=9)
+        ax.annotate("", (at, height[1]), (at, height[0]), arrowprops=arrow)
+        ax.plot(at, height[0], "o", color=f"C{n}", markerfacecolor="white")
+    ax.plot(at, height[-1], "o", color=f"C{n}")
+    side = dict(xytext=(-6, 2), ha="right") if name == "frozen norm" else dict(xytext=(7, -14))
+    ax.annotate(name, (at, height[-1]), textcoords="offset points", fontsize=9, **side)
 ax.text(0.5, 0.65 * bandwidth / 1e9, "memory", rotation=42, rotation_mode="anchor")
-ax.text(0.12, 1.15 * peak / 1e9, "processor: a large product")
+ax.text(0.12, 1.15 * peak / 1e9, "processor")
 ax.set(xlabel="arithmetic intensity, operations a byte", ylabel="billion operations a second")
 show(
     fig,
     "A log-log plot of speed over arithmetic intensity: a black roofline that rises and then is "
     "flat, two steps at the right near the flat roof, and three steps with arrows that go up.",
-    "Hollow is slow, full is fast: the operations stay, the arrow is the lever. Products sit at "
-    "the flat roof, some a little above that of one matrix product: little is left to win there. "
-    "Points far below both lines wait for neither: short loops and scattered reads waste the "
-    "processor. Far above both would be a counting error.",
+    "Hollow is slow, full is fast: the operations stay, the arrow is the lever. The convolution "
+    "makes the flat roof; how far the linear layer lies below is a matter of its library. Points "
+    "far below both lines wait for neither: short loops and scattered reads waste the processor. "
+    "Far above both would be a counting error.",
 )
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Your twins against the library; then two outside witnesses. `grid_sample` never heard of rows and tables, and
-# numerical differences in float64 never heard of a written-out backward pass.
+# Against the library; then two outside witnesses: `grid_sample`, which knows no rows, and
+# numerical differences, for the backward pass.
 
 # %%
 from minim2f.model.transformer_decoder import attention_mask
@@ -453,7 +562,7 @@ from minim2f.model.transformer_decoder import attention_mask
 small = F.interpolate(f_pixel, (64, 64), mode="bilinear").flatten(2)
 mine = resize_then_draw(e, f_pixel, (64, 64)) >= 0
 same(mine | ~mine.any(-1, keepdim=True), attention_mask(e, small))
-same(sample_rows(f_pixel, few), P.sample(f_pixel, few))
+same(sample_rows(f_pixel, few), sample(f_pixel, few))
 
 # %%
 tiny = [t.detach()[:, :3, :1].double() if torch.is_tensor(t) else t for t in inputs]
@@ -467,10 +576,12 @@ assert torch.autograd.gradcheck(lambda v, l, w: attend(v, tiny[1], l, w), (tiny[
 #
 # ### Where sampling first stops paying
 #
-# *Hypothesis:* with the published 12,544 points, a map of 112 × 112 pixels is the border. One thing changes, the side of
-# the map; three seeds draw the points. Both orders read rows.
+# *Hypothesis:* with the published 12,544 points, at 112 × 112 pixels: as many pixels as points (E.2). One thing changes,
+# the side of the map; three seeds draw the points.
 
 # %%
+from minim2f.training.points import uniform
+
 def draw_then_read(e, f_pixel, points):
     return sample_rows((f_pixel.permute(0, 2, 3, 1) @ e[0].T).permute(0, 3, 1, 2), points)
 
@@ -479,12 +590,11 @@ same(draw_then_read, draw_then_sample, e, f_pixel, many, tolerance=1e-3)
 sides, found = [32, 64, 96, 128, 192, 256], []
 for side in sides:
     f_map = torch.randn(1, side, side, 256).permute(0, 3, 1, 2)  # channels last
-    tried = []
+    pairs = []
     for seed in range(3):
-        points = P.uniform(1, 12544, "cpu", torch.Generator().manual_seed(seed))
-        ways = [lambda f=f: f(e, f_map, points) for f in (draw_then_read, sample_then_draw)]
-        tried.append([seconds(way) for _ in range(3) for way in ways][2:])  # the first is no round
-    found.append([slow / fast for times in tried for slow, fast in zip(times[::2], times[1::2])])
+        points = uniform(1, 12544, "cpu", torch.Generator().manual_seed(seed))
+        pairs += in_turn(*both(draw_then_read, sample_then_draw, e, f_map, points), rounds=2)
+    found.append([slow / fast for slow, fast in pairs])
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3))
@@ -505,61 +615,68 @@ show(
 )
 
 # %% [markdown]
-# The border is near the dotted line. Training at 1024 pixels has a map of 256 × 256, where it pays; on small pictures it
-# costs. So the library asks, more points or more pixels?, and goes the cheaper way: see `mask_logits_at`.
+# *Verdict:* the border is near the dotted line. So `mask_logits_at` asks, more points or more pixels?, and goes the cheaper
+# way. At 1024, a map of 256 × 256, it pays.
 #
-# ### Seven small things
+# ### Small things
 #
-# | change | prediction |
-# | --- | --- |
-# | softmax over 12 numbers: along the first dimension, not the last | same operations, so nothing |
-# | offsets / size: one long vector, not pairs | nothing |
-# | channels last: 3 × 3 max pooling | some, neighbours are whole rows |
-# | channels last: pixels as rows | all of it, no copy |
-# | frozen batch norm in one pass | twice, half of the bytes |
-# | rows of a table side by side in memory | some |
-# | 1 × 1 convolution as a linear layer | some, it is simpler |
+# Each with its prediction; 1 is "nothing".
 
 # %%
 pair = torch.randn(5376, 8, 3, 4, 2)
 size = torch.tensor([[64, 64], [32, 32], [16, 16]])[:, None]
 long = size.expand(8, 3, 4, 2).flatten()
+in_first = lambda: last.permute(2, 0, 1).contiguous().softmax(0)
+pairs_of, one_row = lambda: pair / size, lambda: pair.flatten(1) / long
 rows = [
-    race("softmax", lambda: last.softmax(-1), lambda: last.permute(2, 0, 1).contiguous().softmax(0)),
-    race("offsets", lambda: pair / size, lambda: pair.flatten(1) / long),
-]
-plane, line = torch.randn(2, 1, 64, 256, 256)
-line = line.contiguous(memory_format=torch.channels_last)
-rows += [
-    race("pooling", lambda: F.max_pool2d(plane, 3, 2, 1), lambda: F.max_pool2d(line, 3, 2, 1)),
-    race("pixels as rows", *(lambda t=t: t.flatten(2).mT.contiguous() for t in (plane, line))),
-    race("frozen norm", *(lambda n=n: n(f_pixel) for n in norms)),
+    race("softmax over 12: along last → first axis", "1", partial(last.softmax, -1), in_first),
+    race("offsets / size: pairs → one long row", "1", pairs_of, one_row),
+    race("frozen norm: two passes → one", "2", *ways["frozen norm"]),
 ]
 
 # %%
-column = torch.randn(32, 64_000).T.requires_grad_()
+plane, by_pixel = torch.randn(2, 1, 64, 256, 256)
+by_pixel = by_pixel.contiguous(memory_format=torch.channels_last)
+pool = partial(F.max_pool2d, kernel_size=3, stride=2, padding=1)
+as_rows = lambda t: t.flatten(2).mT.contiguous()
+guesses = ("3 × 3 max pooling", "> 1", pool), ("pixels as rows", "∞, no copy", as_rows)
+for name, guess, way in guesses:
+    layouts = partial(way, plane), partial(way, by_pixel)
+    rows.append(race(f"{name}: planes → channels last", guess, *layouts))
+
+# %%
+column = torch.randn(32, 64_000).T.requires_grad_()  # each row lies across memory
 compact = column.detach().contiguous().requires_grad_()
-which, how_much = torch.randint(64_000, (5000, 12)), torch.rand(5000, 12)
-bag = lambda t: F.embedding_bag(which, t, per_sample_weights=how_much, mode="sum")
-mixing = torch.randn(512, 256)
-rows += [
-    race("rows of a table", lambda: bag(column), lambda: bag(compact)),
-    race("1 × 1 convolution", lambda: F.conv2d(maps, mixing[:, :, None, None]),
-         lambda: F.linear(maps.permute(0, 2, 3, 1), mixing)),
-]
+at, share = torch.randint(64_000, (5000, 12)), torch.rand(5000, 12)
+bag = partial(F.embedding_bag, at, per_sample_weights=share, mode="sum")
+layouts = partial(bag, column), partial(bag, compact)
+rows.append(race("rows of a table: across → along memory", "> 1", *layouts))
+
+# %%
+mixing, truth = torch.randn(512, 256), torch.rand(10, 512, 512) > 0.5
+
+def as_numbers(times):
+    for _ in range(times):
+        truth.float()
+
+
+mix = partial(F.conv2d, lattice, mixing[:, :, None, None])
+linear = lambda: F.linear(lattice.permute(0, 2, 3, 1), mixing)
+rows.append(race("1 × 1 convolution → linear", "> 1", mix, linear))
+each_layer, once = partial(as_numbers, 20), partial(as_numbers, 1)
+rows.append(race("true masks as numbers: in ten layers, twice → once", "20", each_layer, once))
 table(HEADER, rows)
 
 # %% [markdown]
-# Steps along a *short* last dimension are slow: the loop over 12 or 2 numbers ends before it has begun to use the
-# processor's wide registers. Laid out along hundreds, the same arithmetic runs several times faster; so
-# does pooling, for neighbours that are whole rows. The linear layer brings nothing that this clock can see: a 1 × 1
-# convolution, channels last, already is that product. The table that lies across memory is the trap: `embedding_bag`
-# accepts it, and falls back to a slow path in silence.
+# Steps along a *short* last dimension are slow: a loop over 12 or 2 numbers ends before it fills the
+# processor's wide registers. `embedding_bag` accepts a table that lies across memory, and is slow in silence.
+# The linear layer that "must" win does not. The last row is no trick: look where the time goes before you are clever.
 #
 # ### The floor
 #
-# Now the whole forward pass. PyTorch counts the operations of all products and convolutions. Divided by the speed of a large
-# product, measured in turn with the stages, they are the **floor**: the time of the products alone, at that speed.
+# PyTorch counts operations of products and convolutions (before version 2.15 without
+# attention on a CPU: two products of 2 N C S each, added by hand). At the speeds of a large product and
+# convolution, measured in turn with the stages, they take the **floor** of a forward pass.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -569,45 +686,61 @@ with FlopCounterMode(display=False) as counter:
     model(image)
 stages = {"backbone": "backbone", "pixel decoder": "pixel_decoder", "decoder": "decoder"}
 counted = counter.get_flop_counts()
-work = {stage: sum(counted[f"Mask2Former.{name}"].values()) for stage, name in stages.items()}
+todo = {stage: dict(counted[f"Mask2Former.{name}"]) for stage, name in stages.items()}
+if not any("attention" in str(kind) for kind in todo["decoder"]):
+    todo["decoder"]["attention"] = 3 * 4 * 100 * 256 * (16**2 + 32**2 + 64**2 + 3 * 100)
 
 # %%
-clocks, products = [], []
+clocks, large = [], {product: [], convolution: []}
 for _ in range(3):
-    products += [seconds(product) for _ in range(5)]
+    for way in [product, convolution] * 5:
+        large[way].append(seconds(way))
     with stopwatch("ours", model, torch.device("cpu")) as clock:
         model(image)
-    clocks.append(clock)
+    clocks.append(dict(clock))
 took = {stage: median(clock[stage] for clock in clocks) for stage in stages}
-floor = {stage: work[stage] * median(products) / (2 * 1024**3) for stage in stages}
+
+# %%
+def at_least(counts):
+    ways = {kind: convolution if "convolution" in str(kind) else product for kind in counts}
+    return sum(n * median(large[ways[kind]]) / work[ways[kind]] for kind, n in counts.items())
+
+
+floor = {stage: at_least(counts) for stage, counts in todo.items()}
+shared = sum(floor.values()) / sum(took.values())
 
 # %% tags=["hide-input"]
 rows = [
-    [stage, f"{work[stage] / 1e9:.0f}", f"{1e3 * floor[stage]:.0f}", f"{1e3 * took[stage]:.0f}"]
-    + [f"{floor[stage] / took[stage]:.0%}"] for stage in stages
+    [stage, f"{sum(todo[stage].values()) / 1e9:.0f}", f"{1e3 * floor[stage]:.0f}"]
+    + [f"{1e3 * took[stage]:.0f}", f"{floor[stage] / took[stage]:.0%}"] for stage in stages
 ]
 table(["stage", "billion operations", "floor, ms", "measured, ms", "floor / measured"], rows)
-left = sum(took.values()) / sum(floor.values())
-print(f"if all else were free, and products as fast as this one: {left:.2f} times faster")
+print(f"floor: {shared:.0%} of the whole; all else for free: {1 / shared:.2f} times faster")
 
 # %% [markdown]
-# This is the prediction's 60 of 100 milliseconds: most of what remains are products that *every* implementation of this
-# paper computes, with the same library. The backward pass costs two products for each, so the floor of a training step is three times as high. Fewer bits (bfloat16) would lower the floor; a compiler
-# that fuses the steps between the products works on the gap alone.
+# *Every* implementation computes these products. The backward pass costs two more
+# for each: three times the floor. Fewer bits (bfloat16) lower it; a compiler
+# that fuses the steps between works on the gap alone.
 #
 # ### The whole, stored
 #
-# `minim2f bench -o data/bench` runs minim2f beside the model of Hugging Face Transformers: same weights, equal outputs, in
-# turn, in three fresh processes. Its result is stored, and read here; unlike this page, it has all threads.
+# `minim2f bench -o data/bench` runs minim2f beside Hugging Face Transformers: same weights, equal outputs, in
+# turn, all threads. Its result is stored, and read here.
 
-# %% tags=["hide-input"]
+# %%
 import json
 from minim2f.book.chapter import ROOT
 
 stored = ROOT / "data" / "bench" / "bench.json"
-bench = json.loads(stored.read_text("utf-8")) if stored.exists() else {"time": {}, "variants": {}}
-if bench["time"]:
-    print(f"{bench['machine']}, {bench['threads']} threads, {bench['rounds']} rounds")
+bench = json.loads(stored.read_text("utf-8")) if stored.exists() else {}
+about = "machine", "threads", "torch", "transformers"
+if bench:
+    print(", ".join(f"{name} {bench[name]}" for name in about))
+else:
+    print("not measured here yet: minim2f bench -o data/bench")
+
+# %% tags=["hide-input"]
+if bench:
     span = lambda row: "{:.2f}–{:.2f}".format(*row["range"])
     table(["theirs → ours", "theirs, s", "ours, s", "times faster", "middle half"], [
         [name, f"{row['theirs']:.2f}", f"{row['ours']:.2f}", f"{row['ratio']:.2f}", span(row)]
@@ -621,11 +754,9 @@ if bench["time"]:
         [name, f"{row['ratio']:.2f}", span(row), f"{row['difference']:.0e}"]
         for name, row in bench["variants"].items()
     ])
-else:
-    print("not measured here yet: minim2f bench -o data/bench")
 
 # %% tags=["hide-input"]
-if bench["time"]:
+if bench:
     fig, ax = plt.subplots(figsize=(7, 0.6 + 0.35 * len(bench["time"])))
     for y, row in enumerate(bench["time"].values()):
         ax.barh(y, row["ratio"], height=0.6, color="lightsteelblue")
@@ -643,8 +774,40 @@ if bench["time"]:
     )
 
 # %% [markdown]
-# The last table: `torch.compile` and bfloat16 depend on the processor, and bfloat16 pays with digits. Where
-# `torch.compile` differs by more than rounding, a mask cell near 0 fell to the other side.
+# bfloat16 pays with digits. Where `torch.compile` differs by more than rounding, a mask logit near 0 fell to the other side.
+#
+# Back to the prediction, with R50's forward pass at 512. The floor's share of *their* time is smaller than of *ours*; its
+# inverse is the most to be won (roughly: this page has one thread).
+
+# %%
+if "r50 forward 512" in bench.get("time", {}):
+    won = bench["time"]["r50 forward 512"]["ratio"]
+    print(f"floor: about {shared:.0%} of ours, so {shared / won:.0%} of theirs")
+    print(f"to be won: {won / shared:.1f} times; won: {won:.1f} times")
+
+# %% [markdown]
+# Where was it won? A training step by stage, each put into Amdahl's law as if it were alone.
+
+# %%
+def alone(f, v):
+    return 1 / (1 - f + f / v)
+
+
+rows, lost = [], []
+for backbone, spent in bench.get("stages", {}).items():
+    for stage, theirs in spent["theirs"].items():
+        name, ours = f"{backbone}: {stage}", spent["ours"][stage]
+        f, v = theirs / sum(spent["theirs"].values()), theirs / ours
+        row = [f"{theirs:.2f}", f"{ours:.2f}", f"{f:.0%}", f"{v:.2f}", f"{alone(f, v):.2f}"]
+        rows.append([name, *row])
+        lost += [name] * (v < 1)
+table(["step at 384", "theirs, s", "ours, s", "share f", "faster v", "whole, by it alone"], rows)
+print("slower than theirs:", ", ".join(lost) or "nothing")
+
+# %% [markdown]
+# *Verdict:* the pixel decoder (lever 3) and the backward pass carry the gain. Factors near 1 are open: stages are timed
+# three times, without pairs. Matching is the same work for both backbones, so how far its two factors differ tells how far to
+# trust this table.
 
 # %% [markdown]
 # ## Break it
@@ -658,7 +821,7 @@ def overwriting():
     return out
 
 
-right, broken = in_order(), overwriting()
+right, broken = in_order(*handed), overwriting()
 assert (right - broken).abs().max() > 1
 read_once = bags.flatten().bincount(minlength=count) <= 1
 same(broken[read_once], right[read_once], tolerance=1e-3)
@@ -667,7 +830,7 @@ assert not (wrong & read_once).any()
 print(f"{wrong.sum()} of {count} rows are wrong, and all of them were read more than once")
 
 # %% [markdown]
-# Indexed assignment keeps one of several values for a row: the additions overwrite one another. **How to notice it in your
+# Indexed assignment keeps one of several values for a row. **How to notice it in your
 # own code.** Gradients are too small, and training does not crash, it disappoints. One sum tells: all that was
 # handed out must arrive.
 
@@ -679,13 +842,14 @@ assert (broken.sum(0) - handed_out).abs().max() > 10
 # %% [markdown]
 # ## Exercises
 #
-# ### E.1 ★ A floor for a chain
+# ### E.1 ★★ A floor for a chain
 #
-# Steps run one after the other. Each has its operations and its bytes. What is the least time of all together?
+# Linear layers run one after the other, in float32, without bias. Each reads its rows and weights once, and writes its
+# results once. What is the least time of all?
 
 # %%
-def floor_seconds(operations, moved, peak, bandwidth):
-    """(K,), (K,), operations a second, bytes a second -> seconds"""
+def floor_seconds(layers, peak, bandwidth):
+    """(J, 3) int64: rows, inputs, outputs; operations a second; bytes a second -> seconds"""
     ...
 
 
@@ -694,56 +858,86 @@ exercise("E.1", floor_seconds)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Within a step, computing and moving happen at once.
+# Count for one layer: every output of every row is a sum of `inputs` products. Three things move, of 4 bytes a number.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# A step must end before the next one begins: a maximum each, then a sum.
+# A layer must end before the next one begins: a maximum for each, then a sum.
 #
 # </details>
 
 # %% [markdown]
-# ### E.2 ★★ Scattered additions, in order
+# ### E.2 ★ Two orders
 #
-# Add each row of `values` to the row of the result that `rows` names. No loop, no `index_add_`, and nothing lost.
+# Count the operations of both orders of lever 2: a product of (3, 5) and
+# (5, 7) takes 2 · 3 · 5 · 7, a bilinear read 8 for each number read. From how many pixels on does sampling first pay?
 
 # %%
-def row_sums(rows, values, count):
-    """(R,) int64, (R, D), T -> (T, D)"""
+def two_orders(queries, channels, pixels, points):
+    """N, C, h w, P -> operations (drawing first, sampling first)"""
     ...
 
 
-exercise("E.2", row_sums)
+exercise("E.2", two_orders)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# After sorting, the values for row 0 come first, then those for row 1. `bincount` says how many each.
+# Each order is a product and a read. In which order does the product meet all pixels, in which only the points?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `embedding_bag(order, values, ends, ...)` adds `values[order[ends[t]:ends[t + 1]]]`. The first of the ends is 0, and there
-# are T + 1 of them.
+# Drawn masks have N numbers at a point, $F_{pixel}$ has C. (For the published 100, 256 and 12,544 the counts meet at
+# about 12,850 pixels, 113 × 113.)
 #
 # </details>
 
 # %% [markdown]
-# ### E.3 ★ The whole
+# ### E.3 ★★ Only the rows that were read
 #
-# Some parts of a program become faster, the rest stays. Write Amdahl's law, and try it on the prediction: what if a
-# lever makes a part of 40 % a thousand times faster?
+# Of a large table few rows are read. Name them, and say which reads to add for each, so that
+# `embedding_bag(order, values, ends, mode="sum", include_last_offset=True)` has one row for each of `named`.
 
 # %%
-def whole_speedup(shares, speedups):
-    """(K,), (K,) -> old time / new time"""
+def row_plan(rows):
+    """(R,) int64 -> named (T,) ascending, order (R,), equal rows as they came, ends (T + 1,)
+
+    [2, 0, 5, 2] -> [0, 2, 5], [1, 0, 3, 2], [0, 1, 3, 4]
+    """
     ...
 
 
-exercise("E.3", whole_speedup)
+exercise("E.3", row_plan)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Which read comes first when all are sorted by row? `argsort` tells, and with `stable=True` leaves equal rows in order.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `unique` can count. Bag t ends where the counts up to t have been added, and the first one begins at 0.
+#
+# </details>
+
+# %% [markdown]
+# ### E.4 ★ The whole
+#
+# Write Amdahl's law, and try it on the prediction: what if a lever makes the other 40 % a thousand times faster?
+
+# %%
+def whole_speedup(shares, speedups):
+    """(J,), (J,) -> old time / new time"""
+    ...
+
+
+exercise("E.4", whole_speedup)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -763,15 +957,17 @@ exercise("E.3", whole_speedup)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | attention masks | masks, resized to the level | draws N masks at 1/4 for each layer, then resizes | resizes F_pixel three times, then multiplies |
-# | points of the matcher | 12,544 points | draws, then samples | samples, then multiplies |
-# | masks in the losses | matched masks at points | draws all N in every layer, takes the matched | draws the matched only |
-# | deformable attention | – | a CUDA extension; on a CPU, `grid_sample` by level | sums of rows in plain PyTorch, with a backward pass of its own |
-# | attention | – | builds N × S weights for each head; mask repeated for all heads | `scaled_dot_product_attention`, mask broadcast |
-# | frozen batch norm | – | scale, then shift, in training | one `addcmul` |
-# | feed-forward networks | – | keep all wide rows | strips, computed again for the backward pass |
+# | attention masks | resized masks | draws at 1/4 in each layer, resizes | resizes F_pixel three times, multiplies |
+# | matcher's points | 12,544 | draws, samples | samples first where points are fewer |
+# | matcher's costs | – | by picture | by batch |
+# | true masks as numbers | – | in each layer | once a step |
+# | masks in the losses | matched | draws all, takes the matched | draws the matched |
+# | deformable attention | – | CUDA extension; CPU: `grid_sample` | sums of rows, own backward pass |
+# | attention | – | N × S weights for each head | `scaled_dot_product_attention` |
+# | frozen batch norm | – | two passes | one `addcmul` |
+# | feed-forward | – | keeps wide rows | strips |
 #
-# All of these change the results by rounding only.
+# All change the results by rounding only.
 
 # %% [markdown]
 # ## In the library
@@ -792,19 +988,17 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Time is at least operations / peak and at least bytes / bandwidth: sums wait for memory, products for the processor.
-# - Linear steps can change places; compute the smaller thing, and compute it once for all who need it.
-# - Sorted by target, scattered additions are sums of rows; assignments by index lose those that meet.
+# - Time is at least operations / peak and bytes / bandwidth: sums wait for memory, products for the processor.
+# - Linear steps can change places: compute the smaller thing, once.
+# - Sorted by target, scattered additions are sums of rows.
 # - Predict, then measure in turn, with a range. Some levers that must work do not.
-# - The shared products are the floor; a part that takes a share $p$ can win at most $1 / (1 - p)$.
+# - A part that takes a share $f$ can win at most $1 / (1 - f)$; the shared products are the floor.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [Roofline](https://doi.org/10.1145/1498765.1498785): the paper behind the picture, short and clear.
-# - [Making deep learning go brrrr from first principles](https://horace.io/brrr_intro.html): compute, memory and overhead, on GPUs.
-# - [PyTorch: channels last](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html): what a memory format is,
-#   and how it travels through a network.
-# - [PyTorch's benchmark module](https://docs.pytorch.org/docs/stable/benchmark_utils.html): a clock with more care than `race`.
+# - [Roofline](https://doi.org/10.1145/1498765.1498785): the paper behind the picture.
+# - [Making deep learning go brrrr](https://horace.io/brrr_intro.html): the same, on GPUs.
+# - [Channels last](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html), through a whole network.
 #
-# The places that the levers live in: [masked attention](07_masked_attention.ipynb) and [matching](09_matching.ipynb).
+# The levers live in [masked attention](07_masked_attention.ipynb) and [matching](09_matching.ipynb).

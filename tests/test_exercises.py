@@ -60,17 +60,12 @@ EQUIVALENT = {
         "scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5"
         " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": "the same exchange of axes",
     },
-    "E.2": {
+    "E.3": {
         "order = rows.argsort(stable=True)"
-        " → order = rows.argsort()": "only the order of additions within a row",
-        "order = rows.argsort(stable=True)"
-        " → order = rows.argsort(stable=False)": "only the order of additions within a row",
-        "ends = F.pad(rows.bincount(minlength=count).cumsum(0), (1, 0))"
-        " → ends = F.pad(rows.bincount(minlength=count).cumsum(-1), (1, 0))": "one axis",
-        "return F.embedding_bag(order, values, ends, mode='sum', include_last_offset=True)"
-        " → return F.embedding_bag(values, order, ends, mode='sum', include_last_offset=True)": (
-            "PyTorch notices the old order of its arguments, and exchanges them"
-        ),
+        " → order = rows.argsort()": "on a CPU, PyTorch keeps the order of equals in any case",
+        "order = rows.argsort(stable=True) → order = rows.argsort(stable=False)": "the same",
+        "return (named, order, F.pad(counts.cumsum(0), (1, 0)))"
+        " → return (named, order, F.pad(counts.cumsum(-1), (1, 0)))": "one axis",
     },
 }
 
