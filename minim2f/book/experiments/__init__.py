@@ -1,6 +1,6 @@
 """Experiments that take minutes: run once, stored, and read by the chapters.
 
-    minim2f book experiment 07               about 20 minutes on two cores
+    minim2f book experiment 07               some 10 minutes on one core
     minim2f book experiment 07 --steps 8     the form alone, to see that it works
 
 `ch07.py` has the function `experiment` of chapter 7; its keywords are the command's options. It
