@@ -53,7 +53,8 @@ def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300
         print(f"now another one learns {len(real)} real pictures by heart, too few to generalise")
         begin = time.perf_counter()
         small = SampleList([drop_empty(resize(s, 128, 160)) for s in real], real.categories)
-        model = learn(small, dataclasses.replace(TINY, steps=real_steps))
+        recipe = dataclasses.replace(TINY, steps=real_steps, batch_size=len(small))
+        model = learn(small, recipe)
         seconds = time.perf_counter() - begin
         fit = evaluate(model, real)
         print(f"PQ {fit['All']['pq']:.2f} on these {len(real)} training pictures, {seconds:.0f} s")
