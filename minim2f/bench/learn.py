@@ -153,7 +153,8 @@ def table(results: dict) -> str:
     ]
     for name, curves in results["runs"].items():
         cells = [_spread([minutes_to(run, goal) for run in curves], 2) for goal in GOALS]
-        cells += [_spread([run[-1][column] for run in curves], 3 - column) for column in (2, 0)]
+        cells += [_spread([run[-1][2] for run in curves], 3)]
+        cells += [_spread([run[-1][0] for run in curves], 2)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
