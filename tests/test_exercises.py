@@ -10,6 +10,7 @@ import inspect
 import pytest
 import torch
 from mutants import mutants
+from scipy import ndimage
 
 from minim2f.book import exercise, exercises
 from minim2f.book.assemble import solution
@@ -41,6 +42,10 @@ EQUIVALENT = {
     "0.4": {
         "for q in owner.unique().tolist():"
         " → for q in _same(owner.unique()):": "a tensor of one number serves as the number",
+    },
+    "1.4": {
+        "for y, x in mask.nonzero().tolist():"
+        " → for y, x in _same(mask.nonzero()):": "tensors of one number serve as numbers",
     },
     "7.1": {
         "allowed = allowed | ~allowed.any(-1, keepdim=True)"
@@ -163,9 +168,37 @@ def total_by_recursion(cost):
     return rest(0, frozenset(range(prices.shape[1])))
 
 
+def pieces_by_scipy(mask):
+    return ndimage.label(mask.numpy())[1]
+
+
+def pieces_by_walking(mask):
+    left, pieces = {tuple(place) for place in mask.nonzero().tolist()}, 0
+    while left:
+        pieces, front = pieces + 1, [left.pop()]
+        while front:
+            y, x = front.pop()
+            near = {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)} & left
+            left -= near
+            front += near
+    return pieces
+
+
+def pieces_by_growing(mask):
+    names = torch.arange(1, mask.numel() + 1).view_as(mask) * mask
+    for _ in range(mask.numel()):
+        wide = torch.nn.functional.pad(names, (1, 1, 1, 1))
+        around = wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
+        names = torch.stack([names, *around]).amax(0) * mask
+    return len(names[mask].unique())
+
+
 @pytest.mark.parametrize(
     ("exercise_id", "answer", "starts"),
     [
+        ("1.4", pieces_by_scipy, "✘ 1.4 Forbidden: the exercise asks you to do without label"),
+        ("1.4", pieces_by_walking, "✔"),
+        ("1.4", pieces_by_growing, "✔"),
         ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
         ("9.2", dice_by_einsum, "✔"),
         ("9.4", total_by_the_library, "✘ 9.4 Forbidden: the exercise asks you to do without"),
