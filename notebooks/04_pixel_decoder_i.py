@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 4 · Pixel decoder I: a feature pyramid
 #
-# Build the map that masks are drawn on out of four maps of a backbone, and find out which segments it can never show.
+# Build the map that masks are drawn on out of four maps of a backbone, and find out how small a segment it can show.
 #
 # *read 45 min · run 25 s CPU · exercises 40 min*
 #
@@ -36,21 +36,18 @@ setup(seed=0)
 where_we_are("pixel decoder")
 
 # %% [markdown]
-# The earlier chapters in one breath:
+# The other chapters in one breath:
 #
-# - A **backbone** turns a picture of H × W pixels into four maps, res2 to res5. A vector of a map, or **cell**, stands for a
-#   square of pixels; its side is the map's **stride**: 4, 8, 16 and 32.
-# - Each map is made from the one before. So res5 knows best *what* there is, and res2 *where*.
-# - A **segment** is a mask: True for each pixel that belongs to it. The **IoU** of two masks is the number of pixels that are
-#   in both, divided by the number in either: 1 if they are equal, 0 if they are strangers.
+# - A **backbone** turns a picture of H × W pixels into four maps, res2 to res5, each made from the one before. A vector of a
+#   map, or **cell**, stands for a square of pixels; its side is the map's **stride**: 4, 8, 16 and 32.
+# - A **segment** is a mask: True for each pixel that belongs to it. The **IoU** of two masks is the number of pixels in both,
+#   divided by the number in either: 1 if they are equal, 0 if they do not meet.
+# - A query (chapters 6 to 8) draws its mask on a map $F_{pixel}$. Its **mask embedding** $E'$, C numbers, times a cell gives
+#   one logit, positive inside. Then the map of logits is enlarged to the picture's size.
 #
-# And what comes later: a query (chapters 6 to 8) draws its mask on a map $F_{pixel}$. A **mask embedding** $E'$, C numbers, times a
-# cell gives one logit, positive inside. Then the map of logits is enlarged to the picture's size.
-#
-# So $F_{pixel}$ needs to be fine, since no mask is finer, and clever, since a single product must tell a boat from the sea.
-# The backbone has no such map: res2 is fine, and res5 is clever. A **pixel decoder** makes one out of all four. The simplest is a
-# **feature pyramid**: take the coarsest map, enlarge it, add the next finer one, and so on. On the way it leaves P5, P4 and P3,
-# the maps that queries look at.
+# So $F_{pixel}$ needs to be fine, and clever: a single product must tell a boat from the sea. The backbone has no such map: res2 is
+# fine, res5 is clever. A **pixel decoder** makes one out of all four. The simplest is a **feature pyramid**: enlarge the
+# coarsest map, add the next finer one, and so on. On the way it leaves P5, P4 and P3 for queries to look at.
 
 # %% [markdown]
 # ## Predict
@@ -61,8 +58,7 @@ where_we_are("pixel decoder")
 #
 # <details><summary>Answer</summary>
 #
-# Nothing. Its cell tells 16/64 = 1/4, the others 0, and no enlarging makes more than 1/4 of that. A finer
-# map would help: with stride 4, a cell that the ball fills tells 1.
+# Nothing. Its cell tells 16/64 = 1/4, the others 0, and no enlarging makes more than 1/4 of that. With stride 4, a cell that the ball fills tells 1.
 #
 # </details>
 
@@ -86,14 +82,14 @@ assert lines["bilinear"].tolist() == [0, 1, 3, 4]
 same(lines["corners aligned"], torch.tensor([0, 4, 8, 12]) / 3)
 
 # %% [markdown] tags=["demo"]
-# By hand: measure in cells, from the left end of the line. The cells reach from 0 to 1 and from 1 to 2; their centres
-# lie at 0.5 and 1.5. A pixel is half as wide, so the centres of the four lie at 0.25, 0.75, 1.25 and 1.75.
+# By hand: measure in cells, from the left end. The centres of the cells lie at 0.5 and 1.5, those of the pixels at 0.25, 0.75,
+# 1.25 and 1.75.
 #
 # - **Nearest**: a pixel copies the cell that it lies in.
 # - **Bilinear**: it mixes the two cells whose centres it lies between. Pixel 1, at 0.75, has gone a quarter of the way
 #   from 0.5 to 1.5: it gets ¾ · 0 + ¼ · 4 = 1. Pixel 0 lies left of all centres, and copies the first.
-# - **Corners aligned**: first the line of pixels is squeezed, until its first and last centres lie on those of the
-#   cells. Then the pixels stand at thirds.
+# - **Corners aligned**: the line of pixels is squeezed first, until its outer centres lie on those of the cells. Then the pixels
+#   stand at thirds.
 
 # %% tags=["demo", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.4, 2.5))
@@ -133,8 +129,7 @@ show(
 # | $F_{pixel}$ | `F_pixel` | (B, C, H/4, W/4) | the map that masks are drawn on |
 # | $u$ | `u` | | where pixel $y$ reads; 0 is the centre of the first cell |
 #
-# The halves in $u$ say that pixels and cells have their centres in their middle. They are easily
-# forgotten.
+# The halves in $u$ put centres into the middle of pixels and cells.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -161,11 +156,9 @@ same(slow_enlarge([0.0, 4.0], 4), lines["bilinear"])
 #
 # ### Enlarging is a product
 #
-# Every pixel is a weighted sum of cells, and the weights do not depend on what is in the cells. So enlarging a line is a
-# matrix, (H, h). A cell's weight falls with its distance from where the pixel reads, from 1 to 0 within one cell: a hat over
-# each centre. A map takes one matrix for its rows and one for its columns.
-#
-# And all ways of enlarging are this product. They differ in *where* pixels read.
+# Every pixel is a weighted sum of cells, and the weights do not depend on the values. So enlarging a line is a matrix, (H, h).
+# A cell's weight falls from 1 to 0 within one cell around its centre: a hat. A map takes one matrix for its rows and one for
+# its columns. All ways of enlarging are this product; they differ in *where* pixels read.
 
 
 # %% tags=["demo"]
@@ -200,9 +193,9 @@ print(hats(bilinear(2, 4), 2))
 # %% [markdown] tags=["demo"]
 # ### The pyramid
 #
-# After each convolution comes a **group norm**: the channels of a picture, in 32 groups, are brought to mean 0 and spread 1, so that
-# maps of different origin may be added. Coarse maps are enlarged by *nearest*; the 3 × 3 convolution rounds off the steps that this
-# leaves. `shapes.check` stops the run if a shape is not what its letters say; under `@shapes.scoped` a letter keeps its size.
+# After each convolution comes a **group norm**: the channels of a picture, in 32 groups, are brought to mean 0 and spread 1, so
+# that maps of different origin may be added. The 3 × 3 convolution rounds off the steps that *nearest* leaves. `shapes.check`
+# stops the run if a shape is not what its letters say; under `@shapes.scoped` a letter keeps its size.
 
 
 # %% tags=["demo"]
@@ -239,7 +232,7 @@ class MyFPN(nn.Module):
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# Put your pyramid in the place of the library's: the weights of the trained tiny model, and a scene that it has not seen.
+# Your pyramid with the weights of the trained tiny model, and a scene that it has not seen.
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -277,8 +270,8 @@ shape_table(rows, meanings=meanings)
 #
 # ### Who is like this cell?
 #
-# Take the cell at the centre of a thing. How like it are all others? The cosine of two cells tells, from −1 to 1, once the mean cell
-# of the picture is subtracted.
+# Take the cell at the centre of a thing. How like it are all others? Subtract the picture's mean cell; then the cosine of
+# two cells tells, from −1 to 1.
 
 
 # %% tags=["demo"]
@@ -326,7 +319,7 @@ show(
 )
 
 # %% [markdown]
-# One picture may flatter. In numbers: the mean likeness inside the thing minus that outside, over all things of 40 scenes.
+# The mean likeness inside the thing minus that outside, over all things of 40 scenes.
 
 
 # %%
@@ -350,9 +343,8 @@ lines = [[2**k, a, f"{mean[a]:.2f}", b, f"{mean[b]:.2f}"] for k, (a, b) in enume
 table(["stride", "backbone", "contrast", "pyramid", "contrast"], lines)
 
 # %% [markdown]
-# At strides 4, 8 and 16 the pyramid tells things from their surroundings better than the backbone's map of the same stride: that is
-# what came down from above. Do not trust the last row too far: a thing is often smaller than such a cell, which is then compared
-# with itself.
+# At strides 4, 8 and 16 the pyramid tells things from their surroundings better than the backbone does: that came down from
+# above. Distrust the last row: such a cell is larger than many a thing, and is compared with itself.
 
 # %% [markdown]
 # ## Checkpoint
@@ -376,8 +368,7 @@ pillow = Image.fromarray(cells.numpy()).resize((21, 20), Image.BILINEAR)  # widt
 same(enlarge(cells, (20, 21)), torch.tensor(np.array(pillow)))
 
 # %% [markdown]
-# And torchvision has a feature pyramid, the one of its first publication. It differs from ours, not in the way down but in
-# what happens beside it. Take from both what they do not share, the smoothing, and give ours its layers:
+# And torchvision has a feature pyramid, the one first published. It differs from ours in the smoothing. Without that, and with the same layers:
 
 # %%
 from torchvision.ops import FeaturePyramidNetwork
@@ -393,15 +384,15 @@ F_pixel, (P5, P4, P3) = bare(features)
 same([F_pixel, P3, P4, P5], list(theirs(features).values()), tolerance=1e-4)
 
 # %% [markdown]
-# What they do not share is exercise 4.3.
+# The rest is exercise 4.3.
 
 # %% [markdown] tags=["demo"]
 # ## Experiment
 #
 # ### What a stride costs
 #
-# How good can a mask be that is drawn on a map of some stride? No learning is needed to know. Let every cell tell the truth, the share
-# of it that is covered; enlarge; keep what is above one half; compare. Let us call this the **honest** mask.
+# How good can a mask be that is drawn on a map of some stride? Without any learning: let every cell tell the share of it that is
+# covered; enlarge; keep what is above one half. Let us call this the **honest** mask, and compare it with the truth.
 
 
 # %% tags=["demo"]
@@ -470,18 +461,16 @@ header = ["stride", "IoU of honest masks", "bilinear − nearest, same masks", "
 table([*header, "$F_{pixel}$ of a picture of 800 × 1088, C = 256"], lines)
 
 # %% [markdown]
-# The hypothesis fails: the first doublings are cheap, and the one from 8 to 16 costs more than all before it. Down to stride 8
-# hardly anything vanishes, and bilinear masks beat the stairs of nearest ones. At 16 they do not: where a segment has few cells, mixing
+# The hypothesis fails: the first doublings are cheap, and the one from 8 to 16 costs more than all before it. Up to stride 8 hardly
+# anything vanishes, and bilinear masks beat the stairs of nearest ones. At 16 they do not: where a segment has few cells, mixing
 # pulls its peaks below one half.
 #
-# Stride 2 would gain some 0.05 here, at four times the memory, and the backbone has no such map. So
-# stride 4 is a compromise, and no law.
+# Stride 2 would gain some 0.05 here, for four times the memory, and the backbone has no such map.
 
 # %% [markdown]
 # ### What decides is the size in cells
 #
-# *Hypothesis:* the stride as such does not matter, only how many cells a segment has. Then segments of equal size in cells should do
-# equally well at all strides.
+# *Hypothesis:* only the number of its cells matters to a segment, at whatever stride.
 
 # %%
 edges = [0, 1, 4, 16, 64, 256]
@@ -506,15 +495,15 @@ lines = [[r, *("–" if x != x else f"{x:.2f}" for x in line)] for r, line in cu
 table(["honest, stride", *(f"{name} cells" for name in names)], lines)
 
 # %% [markdown]
-# Strides 4 to 32 of the table: from 16 cells on they agree within a few hundredths, so there the hypothesis holds. Below, they lie
-# up to 0.3 apart. A class of sizes is wide, and the form begins to count: thin segments never fill a cell.
+# Compare strides 4 to 32. From 16 cells on they agree within a few hundredths: there the hypothesis holds. Below, they lie up
+# to 0.3 apart. There the form counts too: thin segments never fill a cell.
 
 # %% [markdown]
 # ### Is honesty the best policy?
 #
-# An honest cell is no upper bound. A network may say anything, and training rewards what works: it compares logits *after* bilinear
-# reading with the truth. So let every cell choose the logit that serves best, by gradient descent on the losses of chapter 10. These
-# masks, call them **fitted**, come closer to the ceiling. *Hypothesis:* they gain little.
+# A network need not tell shares. Training compares logits with the truth *after* bilinear reading, and rewards what works. So
+# let every cell choose the logit that serves best, by gradient descent on the losses of chapter 10: **fitted** masks.
+# *Hypothesis:* they gain little.
 
 
 # %%
@@ -567,18 +556,16 @@ show(
 )
 
 # %% [markdown]
-# The hypothesis fails, in every set and at every stride, and most for small segments. A lonely cell that shouts, amid cells that
-# object, draws a spot of any size up to its own, and four cells can put it between them. So honest masks are no upper bound. What a map *can* show
-# reaches further down than what it shows if cells just tell their share.
+# The hypothesis fails, in every set and at every stride, and most for small segments. One loud cell amid cells that object draws a
+# spot as small as you like. So honest masks are no upper bound; fitted ones come closer.
 #
-# Does a network get there? The README tells of eight photographs at a time, learned by heart at stride 4. Of 49 segments below 4 cells, 3 were learned;
-# from 16 cells on, all. The map could draw most of the small ones. It is learning that fails, for reasons that this experiment does not show.
+# Does a network get there? The README tells of three times eight photographs, learned by heart: all segments from 16 cells on, but
+# of 49 below 4 cells only 3. A map could draw more of those. Why they are not learned is open here.
 
 # %% [markdown]
 # ### On photographs
 #
-# Nature does not draw for our convenience. The same ceilings for photographs of COCO at their own size, about 640 × 480 pixels
-# (cut to multiples of 32):
+# The same for photographs of COCO at their own size, about 640 × 480 pixels:
 
 
 # %%
@@ -610,17 +597,16 @@ if photographs:
     table(header, lines)
 
 # %% [markdown]
-# Stride 4 is fine enough for most segments of a photograph at its own size. But seen at half its size, the row of stride 8 becomes that of
-# stride 4: one segment in seven has less than 4 cells. Published models enlarge photographs to a short side of 800. That is one
-# reason.
+# At a photograph's own size, stride 4 serves most segments. But see it at half its size, and the row of stride 8 becomes that of
+# stride 4: about one segment in seven has fewer than 4 cells. Published models enlarge photographs, to a short side of 800.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Half a cell
 #
-# The size is right, the picture looks right, and every mask is a little off. Two mistakes do that: to align the corners, and to forget
-# both halves in $u$.
+# The size is right, the picture looks right, and every mask is a little off. Two mistakes do that: aligned corners, and
+# $u$ without its halves.
 
 
 # %% tags=["demo"]
@@ -680,12 +666,12 @@ outwards = (moved["aligned"] * (at - 48)).sum(1)
 assert outwards.min() > -0.5 and moved["aligned"].mean(0).abs().max() < 0.5
 
 # %% [markdown]
-# Without the halves, a pixel reads $(r-1)/2$ pixels too far to the right and below, for a stride $r$, so that everything
-# moves up and left by as much: 3.5 pixels at stride 8, 1.5 at stride 4. Aligned corners do the same at the upper left, the opposite at
-# the lower right, and nothing in the middle: masks are stretched.
+# Without the halves, at stride $r$, a pixel reads $(r-1)/2$ pixels too far to the right and below, so everything moves up and
+# left: 3.5 pixels each way at stride 8, 1.5 at stride 4. Aligned corners stretch the masks: up and left at that corner, the
+# opposite at the other, nothing in the middle.
 #
-# What does it cost? The trained model on 40 unseen scenes; each segment takes the query that fits it best when all is done right.
-# The shift is the median over segments, in pixels.
+# What does it cost the trained model? On 40 unseen scenes, each segment takes the query that fits it best when all is done right;
+# shifts are medians, in pixels.
 
 
 # %%
@@ -727,20 +713,19 @@ header = ["enlarged", "IoU below 16 cells", "IoU from 16 cells on"]
 table([*header, "shift to the right, in the left third", "in the right third"], lines)
 
 # %% [markdown]
-# Nobody is told anything, and small segments pay most: a fifth of their IoU or more without the halves, a tenth with corners aligned.
-# Nearest moves nothing, but makes stairs. (The last row: on small segments the trained model does as well as honest cells would, so it
-# is not far from its map's limits.)
+# Small segments pay most: about a quarter of their IoU without the halves, a tenth with corners aligned. Nearest hardly moves
+# them, but makes stairs. The last row is what honest cells would do.
 #
-# **How to notice it in your own training.** Nothing crashes, and large segments hide it. Compare the centres of predicted and true masks:
-# their difference should be 0 on the whole, and also at each edge of the picture.
+# **How to notice it in your own training.** Large segments hide it. Compare the centres of predicted and
+# true masks, on the left and on the right.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 4.1 ★ Lost segments
 #
-# Before you train on data of your own, ask which segments a map of some stride cannot show honestly: those of which no cell
-# is more than half covered. Pictures have any size; the last cells may reach over the edge, and nothing is there.
+# Ask your data, before you train: of which segments is no cell more than half covered? Pictures have any size; the last cells
+# may reach over the edge, where nothing is.
 
 
 # %%
@@ -767,9 +752,8 @@ exercise("4.1", lost)
 # %% [markdown]
 # ### 4.2 ★★ Read between the cells
 #
-# Losses (chapter 10) and deformable attention (chapter 5) read a map at single points, given in the unit square: (0, 0) is the upper
-# left corner of the picture, (1, 1) the lower right. Bilinearly, without `grid_sample`. Outside of the map there are zeros, so beyond
-# the outermost centres it fades, where `enlarge` goes on as it is.
+# Deformable attention (chapter 5) and the losses (10) read a map at single points of the unit square: (0, 0) is the upper left
+# corner of the picture, (1, 1) the lower right. Do it bilinearly, without `grid_sample`. Outside are zeros, so the map fades beyond the outermost centres.
 
 
 # %%
@@ -797,9 +781,9 @@ exercise("4.2", my_sample)
 # %% [markdown]
 # ### 4.3 ★★★ The pyramid of 2017
 #
-# In the pyramid of Lin et al., which torchvision has, every level has a lateral layer, res5 too. The sum of lateral map and enlarged
-# coarser *sum* goes down as it is; an output layer smooths a copy of it on the way out. Sizes need not double exactly.
-# Layers are functions here.
+# In the pyramid of Lin et al., which torchvision has, res5 has a lateral layer too. The sum of lateral map and enlarged coarser
+# *sum* goes down as it is; an output layer smooths a copy on the way out. Sizes need not double exactly. Layers are functions
+# here.
 
 
 # %%
@@ -828,12 +812,11 @@ exercise("4.3", lin_pyramid)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | pixel decoder | deformable attention (chapter 5); others in Table 4e | both, and one with a transformer encoder | `"msdeform"`, or `"fpn"` as here |
+# | pixel decoder | deformable attention; Table 4e has others | both, and a third | `"msdeform"`, or `"fpn"` as here |
 # | lateral layer of res5 | – | none: a 3 × 3 convolution at once | none |
 # | what goes down | – | the smoothed map (in Lin et al. the sum) | the smoothed map |
 # | enlarging on the way | – | nearest here, bilinear in the deformable decoder | the same |
 # | $F_{pixel}$ | at 1/4 | 3 × 3 convolution here, 1 × 1 in the deformable decoder | the same |
-# | levels for queries | 1/32, 1/16, 1/8 | P5, P4, P3; P2 is not looked at | the same |
 # | masks to pictures | – | bilinear, corners not aligned | the same |
 # | PQ on COCO, ResNet-50 | 50.7 with this pyramid, 51.9 with deformable attention | | not trained |
 
@@ -853,11 +836,11 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Enlarging is a matrix; ways of enlarging differ in where pixels read. Centres lie in the middle: hence the halves.
+# - Enlarging is a matrix; ways of enlarging differ in where pixels read.
 # - The pyramid goes from coarse to fine: enlarge, add, smooth.
-# - Stride 4 keeps nine tenths of a mask; twice as fine costs four times the memory. Size in cells decides, and a cell need not be honest.
-# - A forgotten half moves masks by $(r-1)/2$ pixels, aligned corners stretch them. Compare centres.
-# - A segment without a cell that is more than half covered vanishes from an honest map.
+# - Stride 4 keeps nine tenths of an honest mask; half the stride costs four times the memory. Size in cells decides.
+# - A forgotten half moves masks by $(r-1)/2$ pixels, aligned corners stretch them.
+# - An honest map loses a segment of which no cell is more than half covered.
 # - A point reads four cells, weighted by hats over their centres.
 # - In the pyramid of 2017 the sum goes down, in ours the smoothed map.
 
@@ -865,7 +848,5 @@ library_table(
 # ## Further reading
 #
 # - [Feature pyramid networks](https://arxiv.org/abs/1612.03144), section 3: the way down, and why there are lateral layers.
-# - [Per-pixel classification is not all you need](https://arxiv.org/abs/2107.06278): MaskFormer, whose pixel decoder you have built.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278): its pixel decoder is the one that you have built.
 # - [The paper](https://arxiv.org/abs/2112.01527), Table 4e: five pixel decoders side by side.
-# - [interpolate](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.interpolate.html): the notes on `align_corners`.
-# - [Chapter 7](07_masked_attention.ipynb): what becomes of P5, P4, P3 and $F_{pixel}$.
