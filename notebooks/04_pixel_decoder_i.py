@@ -391,8 +391,8 @@ same([F_pixel, P3, P4, P5], list(theirs(features).values()), tolerance=1e-4)
 #
 # ### What a stride costs
 #
-# How good can a mask be that is drawn on a map of some stride? Without any learning: let every cell tell the share of it that is
-# covered; enlarge; keep what is above one half. Let us call this the **honest** mask, and compare it with the truth.
+# How good can a mask of some stride be? Without any learning: let every cell tell the share of it that is
+# covered; enlarge; keep what is above one half. Call this the **honest** mask.
 
 
 # %% tags=["demo"]
@@ -465,7 +465,7 @@ table([*header, "$F_{pixel}$ of a picture of 800 × 1088, C = 256"], lines)
 # anything vanishes, and bilinear masks beat the stairs of nearest ones. At 16 they do not: where a segment has few cells, mixing
 # pulls its peaks below one half.
 #
-# Stride 2 would gain some 0.05 here, for four times the memory, and the backbone has no such map.
+# Stride 2 would gain some 0.05, for four times the memory.
 
 # %% [markdown]
 # ### What decides is the size in cells
@@ -496,7 +496,7 @@ table(["honest, stride", *(f"{name} cells" for name in names)], lines)
 
 # %% [markdown]
 # Compare strides 4 to 32. From 16 cells on they agree within a few hundredths: there the hypothesis holds. Below, they lie up
-# to 0.3 apart. There the form counts too: thin segments never fill a cell.
+# to 0.3 apart: equal size means other segments there, of another form. At stride 32, 4 cells are nearly half of a scene.
 
 # %% [markdown]
 # ### Is honesty the best policy?
@@ -526,7 +526,8 @@ def fitted(masks, stride, steps=60):
 # %%
 few = [masks[:48] for masks in sets]  # of each set, for the sake of time
 free = {r: [fitted(masks, r) for masks in few] for r in (4, 8, 16, 32)}
-gains = {r: [f - h[:48] for f, h in zip(free[r], ious[r])] for r in free}
+told = {r: [h[:48] for h in ious[r]] for r in free}
+gains = {r: [f - h for f, h in zip(free[r], told[r])] for r in free}
 assert all(gain.mean() > 0 for r in gains for gain in gains[r])
 assert torch.cat(gains[16]).mean() > 0.2
 
@@ -534,23 +535,23 @@ assert torch.cat(gains[16]).mean() > 0.2
 lines = []
 for r in free:
     vanished = (torch.cat(free[r]) == 0).float().mean()
-    lines.append([r, over_sets([h[:48] for h in ious[r]]), over_sets(free[r])])
+    lines.append([r, over_sets(told[r]), over_sets(free[r])])
     lines[-1] += [over_sets(gains[r]), f"{vanished:.1%}"]
 table(["stride", "honest", "fitted", "fitted − honest, same masks", "fitted, vanished"], lines)
 
-fitted_curves = {r: by_size(torch.cat(free[r]), torch.cat(few), r) for r in free}
 fig, axes = plt.subplots(1, 2, figsize=(8.6, 2.9), layout="constrained", sharey=True)
-for ax, title, some in zip(axes, ("honest", "fitted"), (curves, fitted_curves)):
+for ax, title, found in zip(axes, ("honest", "fitted"), (told, free)):
     for r, look in zip((4, 8, 16, 32), ["o-", "s--", "^-.", "D:"]):
-        ax.plot(range(len(names)), some[r], look, label=f"stride {r}")
+        line = by_size(torch.cat(found[r]), torch.cat(few), r)
+        ax.plot(range(len(names)), line, look, label=f"stride {r}")
     ax.set(title=f"{title} masks", xlabel="size of the segment, in cells", ylim=(-0.03, 1))
     ax.set_xticks(range(len(names)), [name.replace("less than", "below") for name in names])
 axes[0].set_ylabel("IoU")
 axes[1].legend(loc="lower right")
 show(
     fig,
-    "IoU of honest masks, left, and of fitted ones, right, against the size of segments in cells, a "
-    "line for each stride from 4 to 32.",
+    "IoU of honest masks, left, and of fitted ones of the same segments, right, against the size of "
+    "segments in cells, a line for each stride from 4 to 32.",
     "Left, the lines meet from 16 cells on; with less than one, all is lost. Right, small segments "
     "stand far higher. A line that falls steeply to the right would be a bug.",
 )
