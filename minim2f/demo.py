@@ -26,7 +26,7 @@ SHOWN = 288  # pixels of a scene there; the model looks at it in its own size, a
 UNSEEN = 200  # scenes that the result is measured on
 
 
-def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 300) -> float:
+def demo(out: Path = Path("out"), steps: int = TINY.steps, real_steps: int = 500) -> float:
     """Trains on scenes and scores on unseen ones; learns real pictures by heart; draws demo.png.
 
     Args:

@@ -11,12 +11,15 @@ import pytest
 import torch
 from mutants import mutants
 from scipy import ndimage
+from torch.nn import functional as F
+from torchvision.ops import FeaturePyramidNetwork
 
 from minim2f.book import exercise, exercises
 from minim2f.book.assemble import solution
 from minim2f.book.exercise import verdict
 from minim2f.book.exercises import Exercise, Wrong
 from minim2f.book.same import gap
+from minim2f.ops import sampling
 from minim2f.training import matching
 
 THERE = [asked for number in exercises.chapters() for asked in exercises.of_chapter(number)]
@@ -46,6 +49,22 @@ EQUIVALENT = {
     "1.4": {
         "for y, x in mask.nonzero().tolist():"
         " → for y, x in _same(mask.nonzero()):": "tensors of one number serve as numbers",
+    },
+    "4.1": {
+        "bottom, right = (-size % stride for size in masks.shape[1:])"
+        " → bottom, right = (+size % stride for size in masks.shape[1:])": (
+            "only cells that are less than half inside are left out, and those show nothing"
+        ),
+    },
+    "4.2": {
+        "across = (1 - (u[:, None] - torch.arange(w)).abs()).clamp(min=0)"
+        " → across = (1 - (torch.arange(w) - u[:, None]).abs()).clamp(min=0)": "a distance",
+        "down = (1 - (v[:, None] - torch.arange(h)).abs()).clamp(min=0)"
+        " → down = (1 - (torch.arange(h) - v[:, None]).abs()).clamp(min=0)": "a distance",
+    },
+    "4.3": {
+        "sums.insert(0, side + F.interpolate(sums[0], side.shape[2:], mode='nearest'))"
+        " → sums.insert(0, side + F.interpolate(sums[0], side.shape[2:]))": "the default",
     },
     "7.1": {
         "allowed = allowed | ~allowed.any(-1, keepdim=True)"
@@ -133,6 +152,59 @@ def test_mutants_are_many_and_differ() -> None:
     assert ones.tolist() == [0, 0, 0] and "n is changed in place" not in made
 
 
+def lost_cell_by_cell(masks, stride):
+    """Counts the covered pixels of each cell."""
+    answer = []
+    for mask in masks:
+        bands = [cells for rows in mask.split(stride, 0) for cells in rows.split(stride, 1)]
+        answer.append(all(2 * int(cell.sum()) <= stride**2 for cell in bands))
+    return torch.tensor(answer, dtype=torch.bool)
+
+
+def sample_on_a_rim_of_zeros(x, points):
+    h, w = x.shape[1:]
+    x = F.pad(x, (1, 1, 1, 1))
+    u, v = points[:, 0] * w + 0.5, points[:, 1] * h + 0.5
+    left, top = u.long(), v.long()
+    a, b = u - left, v - top
+    upper = (1 - a) * x[:, top, left] + a * x[:, top, left + 1]
+    lower = (1 - a) * x[:, top + 1, left] + a * x[:, top + 1, left + 1]
+    return (1 - b) * upper + b * lower
+
+
+def sample_by_the_library(x, points):
+    return sampling.sample(x[None], points[None])[0]
+
+
+def pyramid_by_recursion(res2, res3, res4, res5, lateral, output):
+    def below(features, layers):
+        side = layers[0](features[0])
+        if len(features) == 1:
+            return [side]
+        coarser = below(features[1:], layers[1:])
+        rows = (torch.arange(side.shape[2]) * coarser[0].shape[2]) // side.shape[2]
+        columns = (torch.arange(side.shape[3]) * coarser[0].shape[3]) // side.shape[3]
+        return [side + coarser[0][:, :, rows][..., columns], *coarser]
+
+    sums = below([res2, res3, res4, res5], lateral)
+    return [smooth(x) for smooth, x in zip(output, sums)]
+
+
+def test_solutions_of_chapter_4_equal_the_library_and_torchvision() -> None:
+    seeded = torch.Generator().manual_seed(0)
+    x, points = torch.randn(3, 4, 5, generator=seeded), torch.rand(50, 2, generator=seeded)
+    mine = exercises.find("4.2").reference(x, points)
+    torch.testing.assert_close(mine, sample_by_the_library(x, points))
+
+    theirs = FeaturePyramidNetwork([2, 3, 4, 5], out_channels=6)
+    shapes = [(2, 19, 26), (3, 10, 13), (4, 5, 7), (5, 3, 4)]
+    features = [torch.randn(1, *shape, generator=seeded) for shape in shapes]
+    layers = list(theirs.inner_blocks), list(theirs.layer_blocks)
+    mine = exercises.find("4.3").reference(*features, *layers)
+    named = {f"res{level}": res for level, res in enumerate(features, 2)}
+    torch.testing.assert_close(mine, list(theirs(named).values()))
+
+
 def dice_row_by_row(mask_logits, masks):
     cost = torch.zeros(len(mask_logits), len(masks))
     for n in range(len(mask_logits)):
@@ -199,6 +271,10 @@ def pieces_by_growing(mask):
         ("1.4", pieces_by_scipy, "✘ 1.4 Forbidden: the exercise asks you to do without label"),
         ("1.4", pieces_by_walking, "✔"),
         ("1.4", pieces_by_growing, "✔"),
+        ("4.1", lost_cell_by_cell, "✔"),
+        ("4.2", sample_on_a_rim_of_zeros, "✔"),
+        ("4.2", sample_by_the_library, "✘ 4.2 Forbidden: the exercise asks you to do without"),
+        ("4.3", pyramid_by_recursion, "✔"),
         ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
         ("9.2", dice_by_einsum, "✔"),
         ("9.4", total_by_the_library, "✘ 9.4 Forbidden: the exercise asks you to do without"),
