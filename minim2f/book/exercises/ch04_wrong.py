@@ -280,10 +280,7 @@ PYRAMID = [
         _pyramid(add=lambda side, x: _up(x, side)),
         "the lateral maps of the finer levels are missing from your sums",
     ),
-    Wrong(
-        _pyramid(add=_doubled),
-        "sizes do not always double: enlarge to the size of the finer map",
-    ),
+    Wrong(_pyramid(add=_doubled), "sizes need not double: enlarge to the size of the finer map"),
     Wrong(
         _pyramid(add=lambda s, x: s + F.interpolate(x, s.shape[2:], mode="bilinear")),
         "bilinear is what the deformable decoder does: here each cell is simply repeated",
@@ -292,10 +289,7 @@ PYRAMID = [
         _pyramid(add=lambda side, x: (side + _up(x, side)) / 2),
         "a sum, not a mean: yours halves a level each time it goes down",
     ),
-    Wrong(
-        _pyramid(add=lambda side, x: side * _up(x, side)),
-        "the maps are added, not multiplied",
-    ),
+    Wrong(_pyramid(add=lambda side, x: side * _up(x, side)), "maps are added, not multiplied"),
     Wrong(_pyramid(smooth=()), "every sum is smoothed before it leaves: use the output layers"),
     Wrong(_pyramid(smooth=(0, 1, 2)), "P5 is smoothed as well, though nothing was added to it"),
     Wrong(_pyramid(smooth=(0,)), "every level is smoothed, not the finest alone"),
