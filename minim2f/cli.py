@@ -52,6 +52,7 @@ def run_check(args: argparse.Namespace) -> None:
     """Looks for faults in a data set, and for what is odd, before anybody trains on it."""
     from .data import open_dataset
     from .data.check import find_faults, grouped, survey
+    from .data.survey import counted
 
     forms = forms_of(args)
     if not args.skip_faulty:
@@ -59,15 +60,11 @@ def run_check(args: argparse.Namespace) -> None:
         for line in grouped(faults):
             print(line)
         if faults:
-            raise ValueError(f"{args.path} has {_counted(len(faults), 'fault')}, listed above")
+            raise ValueError(f"{args.path} has {counted(len(faults), 'fault')}, listed above")
     number = len(open_dataset(args.path, None, **forms))
     faultless = "without those at fault" if args.skip_faulty else "no fault found"
-    print(f"{args.path}: {_counted(number, 'picture')}, {faultless}")
+    print(f"{args.path}: {counted(number, 'picture')}, {faultless}")
     print(survey(args.path, **forms))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def run_plot(args: argparse.Namespace) -> None:

@@ -118,7 +118,8 @@ def panoptic(
         mask_logits: (N, H, W).
         things: (K,) bool, which classes have instances; each other one becomes one segment.
         score_threshold: a query must be surer than this of its class.
-        overlap_threshold: the share of its mask (sigmoid >= 0.5) that it must win.
+        overlap_threshold: the pixels that it wins, inside its mask (sigmoid >= 0.5) or not, must
+            be at least this share of those in its mask.
 
     Returns:
         ids (H, W) int64, 0 for void, and a dict (id, class, score, isthing) for each segment.

@@ -92,6 +92,23 @@ def test_backbone_mistakes_are_named(arguments, message):
         ResNet(*arguments)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_imagenet_weights_arrive_under_our_names(monkeypatch, frozen):
+    import torchvision
+
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet50(weights=None).eval()
+    for norm in (m for m in theirs.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    fetched = "torchvision.models.ResNet50_Weights.IMAGENET1K_V1.get_state_dict"
+    monkeypatch.setattr(fetched, lambda *_, **__: theirs.state_dict())
+    ours, theirs = ResNet("resnet50", frozen, "imagenet").double().eval(), theirs.double()
+    x = torch.randn(1, 3, 64, 64).double()
+    y = theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x)))))
+    y = theirs.layer4(theirs.layer3(theirs.layer2(y)))
+    torch.testing.assert_close(ours(x)["res5"], y)
+
+
 def test_imagenet_weights_offline_is_one_sentence(monkeypatch):
     def offline(*_, **__):
         raise OSError("no route")

@@ -20,7 +20,7 @@ from ..model.mask2former import Mask2Former
 from ..prediction import input_size
 from ..training.class_names import aligned
 from ..training.recipe import SEMANTIC, TINY, TrainConfig
-from .pictures import SEED, Measured, Pictures, pictures_of_run
+from .pictures import SEED, Pictures, pictures_of_run
 
 LOOKED_AT = 100  # pictures at most, spread over the data, before a run begins
 KEPT = 2e9  # bytes of prepared pictures that are kept in memory
@@ -34,7 +34,6 @@ class Plan(NamedTuple):
     Attributes:
         pictures: to learn from, and to measure on.
         dataset: those to learn from, perhaps prepared in memory.
-        unseen: those to measure on, with classes of the model; None measures nothing.
         model: with random weights, or with another model's.
         recipe: all numbers.
         words: what the run will do, in lines for people.
@@ -42,7 +41,6 @@ class Plan(NamedTuple):
 
     pictures: Pictures
     dataset: Dataset
-    unseen: Measured | None
     model: Mask2Former
     recipe: TrainConfig
     words: str
@@ -77,13 +75,13 @@ def plan_of(args: argparse.Namespace, config: Config | None = None) -> Plan:
     torch.manual_seed(args.seed or 0)
     model = Mask2Former(config) if config else _model(args, pictures.learned, look)
     recipe = _recipe(args, model.config, pictures.learned)
-    unseen, told = pictures.measured, ""
-    if unseen:
-        look_at(unseen.dataset)
-        told = aligned(model.config, unseen.dataset).words
+    told = ""
+    if pictures.measured:
+        look_at(pictures.measured.dataset)
+        told = aligned(model.config, pictures.measured.dataset).words
     words = _words(pictures, look, model.config, recipe, told)
     dataset = _as_seen(pictures.learned, model.config, recipe, look)
-    return Plan(pictures, dataset, unseen, model, recipe, words)
+    return Plan(pictures, dataset, model, recipe, words)
 
 
 def look_at(dataset: Dataset) -> Look:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minim2f.book.exercises import Exercise, integer
-from minim2f.book.exercises import ch07_mistakes as mistakes
+from minim2f.book.exercises import ch07_wrong as wrong
 
 
 def _bools(g: torch.Generator, *shape: int) -> Tensor:
@@ -112,14 +112,14 @@ def _one_picture(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 EXERCISES = [
-    Exercise("7.1", my_masked_softmax, _scores, wrong=mistakes.MASKED_SOFTMAX),
+    Exercise("7.1", my_masked_softmax, _scores, wrong=wrong.MASKED_SOFTMAX),
     Exercise(
         "7.2",
         my_next_mask,
         _logits,
-        wrong=mistakes.NEXT_MASK,
+        wrong=wrong.NEXT_MASK,
         corners=[(torch.tensor([[[0.0, 0.0, -1.0, -1.0]] * 4]), (2, 2))],  # a logit of 0 is inside
     ),
-    Exercise("7.3", my_for_pytorch, _batch, wrong=mistakes.FOR_PYTORCH),
-    Exercise("7.4", my_share, _one_picture, wrong=mistakes.SHARE),
+    Exercise("7.3", my_for_pytorch, _batch, wrong=wrong.FOR_PYTORCH),
+    Exercise("7.4", my_share, _one_picture, wrong=wrong.SHARE),
 ]
