@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import os
 import random
@@ -21,6 +22,7 @@ import pytest
 import torch
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
+from PIL import Image
 
 from minim2f import shapes
 from minim2f.book import (
@@ -40,6 +42,7 @@ from minim2f.book.audit import RULES, advice, audit
 from minim2f.book.build import write
 from minim2f.book.cells import defined, tags, used, words
 from minim2f.book.chapter import ROOT, Chapter
+from minim2f.book.exercise import verdict
 from minim2f.book.links import dead_links, relative_links
 from minim2f.book.new import new
 from minim2f.book.same import gap
@@ -166,6 +169,7 @@ def _raises(error: Exception):
         (lambda s: s.softmax(1)[0], "✘ 99.1 result has shape ", "(for inputs of shape ("),
         (lambda s: s.softmax(1) + 1, "✘ 99.1 result at (", ", expected "),
         (_raises(ValueError("boom")), "✘ 99.1 ValueError: boom", ""),
+        (_raises(NotImplementedError("no Bool")), "✘ 99.1 NotImplementedError: no Bool", ""),
     ],
 )
 def test_exercise_has_three_answers(chapter, capsys, answer, begins, holds):
@@ -199,6 +203,19 @@ def test_exercise_notices_an_input_changed_in_place(chapter, capsys):
     assert capsys.readouterr().out.startswith("✔")
 
 
+def test_inputs_may_hold_tensors_in_lists_and_dicts(chapter):
+    def total(rows):
+        return sum(rows["all"])
+
+    def careless(rows):
+        rows["all"][1].add_(1)
+        return sum(rows["all"]) - 1
+
+    asked = exercises.Exercise("99.9", total, lambda g: ({"all": list(torch.rand(3, 2, generator=g))},))
+    assert verdict(asked, total).startswith("✔")
+    assert "changes its input rows" in verdict(asked, careless)
+
+
 def test_exercise_of_an_unknown_exercise_lists_those_there_are(chapter):
     for unknown in ("99.7", "777.1", "nine"):
         with pytest.raises(KeyError, match=f"no exercise '{unknown}'; there are .*99.1"):
@@ -215,6 +232,16 @@ def test_show_keeps_its_alt_text_and_is_closed(shown):
     assert data["image/png"].startswith(b"\x89PNG")
     assert options["metadata"] == {"image/png": {"alt": "a diagonal line from left to right"}}
     assert caption.data == "*Nothing bends.*" and fig.number not in plt.get_fignums()
+
+
+def test_a_picture_is_white_around_and_unframed(shown):
+    fig, ax = plt.subplots()
+    ax.imshow(np.full((4, 4, 3), 0.99))
+    ax.set(title=" ", xticks=[], yticks=[])
+    show(fig, alt="a square of a grey that is nearly white")
+    png = Image.open(io.BytesIO(shown[0][0]["image/png"])).convert("RGB")
+    assert png.getpixel((0, 0)) == (255, 255, 255)
+    assert np.asarray(png).min() > 240  # no line of a frame
 
 
 def test_show_wants_alt_text_and_a_modest_size(shown):

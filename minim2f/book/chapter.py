@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from minim2f.book import exercises
 from minim2f.book.assemble import assemble
 from minim2f.book.cells import FENCE
 
@@ -42,6 +43,11 @@ class Chapter:
     def built(self) -> NotebookNode:
         """The notebook with its outputs."""
         return nbformat.read(self.notebook, as_version=4)
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is an appendix without exercises: to be looked up, not worked through."""
+        return self.number.isalpha() and self.number not in exercises.chapters()
 
     @property
     def seconds(self) -> int | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, find
+from minim2f.book.exercises.forbidden import Forbidden
 from minim2f.book.same import Gap, brief, gap
 
 TOLERANCE = 1e-5
@@ -45,8 +46,8 @@ def verdict(asked: Exercise, function: Callable) -> str:
         before = copy.deepcopy(inputs)
         answers.append(_answer(function, number, inputs))
         trios = zip(names, inputs, before)
-        changed = next((n for n, x, y in trios if not _equal(x, y)), changed)
-    if all(x is None or x is ... or isinstance(x, NotImplementedError) for x in answers):
+        changed = next((n for n, x, y in trios if gap(x, y, nan_equal=True).size), changed)
+    if all(x is None or x is ... or repr(x) == "NotImplementedError()" for x in answers):
         return f"○ {asked.id} not tried (nothing is returned yet)"
     gaps = list(_gaps(answers, asked, asked.reference))
     wrong = [case for case, g in enumerate(gaps) if not g.size <= TOLERANCE]
@@ -60,10 +61,6 @@ def verdict(asked: Exercise, function: Callable) -> str:
         return f"✘ {asked.id} your function changes its input {changed}: work on a copy of it"
     given = ", ".join(_describe(x) for x in asked.cases()[wrong[0]])
     return f"✘ {asked.id} {gaps[wrong[0]].where} (for inputs {given})"
-
-
-def _equal(x: Any, y: Any) -> bool:
-    return torch.equal(x, y) if isinstance(x, Tensor) else x == y
 
 
 def _answer(function: Callable, number: int, inputs: tuple) -> Any:
@@ -86,18 +83,22 @@ def _gaps(
 def _gap(mine: Any, theirs: Any, nan_equal: bool) -> Gap:
     """Like `gap`, for answers that may be exceptions: equal when kind and text are."""
     if isinstance(mine, Exception):
-        text = f"{type(mine).__name__}: {mine}"
+        kind = "" if isinstance(mine, Forbidden) else f"{type(mine).__name__}: "
+        text = f"{kind}{mine}"
         equal = type(mine) is type(theirs) and str(mine) == str(theirs)
         return Gap(0.0 if equal else torch.inf, text)
     if isinstance(theirs, Tensor) and not theirs.is_floating_point():
         if not isinstance(mine, Tensor) or mine.is_floating_point():
-            return Gap(torch.inf, f"result is no tensor of whole numbers or bools: {mine!r}"[:99])
+            kind = f"{mine.dtype}" if isinstance(mine, Tensor) else f"a {type(mine).__name__}"
+            return Gap(torch.inf, f"result should be a tensor of {theirs.dtype}, it is {kind}")
     return gap(mine, theirs, nan_equal=nan_equal)
 
 
 def _describe(x: Any) -> str:
-    shape = getattr(x, "shape", None)
-    return f"{x!r}"[:40] if shape is None else f"of shape {tuple(shape)}"
+    if hasattr(x, "shape"):
+        return f"of shape {tuple(x.shape)}"
+    text = f"{x!r}"
+    return text if len(text) <= 40 and "<" not in text else f"a {type(x).__name__}"
 
 
 @contextmanager

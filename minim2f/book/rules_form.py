@@ -17,13 +17,18 @@ CARD = re.compile(
     r"\*read \d+ min · run (?P<seconds>\d+) s CPU · exercises \d+ min\*\n\n"
     r"\*\*Needs\*\* .+ · \*\*Library\*\* (?P<library>.+) · \*\*Paper\*\* .+"
 )
+PAGE = re.compile(
+    r"# (?P<number>[A-Z]) · \S.*\n\n\S.*\n\n"
+    r"\*read \d+ min · run (?P<seconds>\d+) s CPU\*\n\n"
+    r"(?:.+ · )?\*\*Library\*\* (?P<library>.+)"
+)
 SECONDS = 60
 RUN_SLACK = 2  # how much longer or shorter a chapter may run than its card says
 
 
 def card(chapter: Chapter) -> Iterator[str]:
     """The card has its form; number, files and run time are true."""
-    found = CARD.match(chapter.built.cells[0].source)
+    found = (PAGE if chapter.is_page else CARD).match(chapter.built.cells[0].source)
     if not found:
         yield f"the first cell is no card; its form is {anatomy.CARD!r}"
         return
@@ -41,6 +46,8 @@ def card(chapter: Chapter) -> Iterator[str]:
 
 def parts(chapter: Chapter) -> Iterator[str]:
     """The parts come in their order, and the first code is the setup that all chapters share."""
+    if chapter.is_page:
+        return
     if chapter.headings != anatomy.PARTS:
         missing = [part for part in anatomy.PARTS if part not in chapter.headings]
         extra = [heading for heading in chapter.headings if heading not in anatomy.PARTS]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image
 
 FIGURE_BYTES = 100_000  # with 300 kB for a whole chapter, no figure may take more
 ALT_CHARACTERS = 20
+NEARLY_WHITE = 248  # so light is paper where few colours are left, and paper is to be white
 
 
 def show(fig: Figure, alt: str, caption: str | None = None) -> None:
@@ -28,6 +30,9 @@ def show(fig: Figure, alt: str, caption: str | None = None) -> None:
         raise ValueError(
             f"alt text {alt!r} says too little: describe in a sentence what the figure shows"
         )
+    for ax in fig.axes:
+        if ax.images and not len(ax.get_xticks()):
+            ax.spines[:].set_visible(False)  # a picture has no axes to draw
     png = to_png(fig)
     plt.close(fig)
     if len(png) > FIGURE_BYTES:
@@ -48,5 +53,7 @@ def to_png(fig: Figure) -> bytes:
     picture = Image.open(full).convert("RGB")
     palette = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3)
     picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    colors = np.array(picture.getpalette())
+    picture.putpalette(np.where(colors >= NEARLY_WHITE, 255, colors).tolist())
     picture.save(small, format="png", optimize=True)
     return small.getvalue()

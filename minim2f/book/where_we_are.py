@@ -47,8 +47,9 @@ LABELS = [
     (85, 17, "X\nN×C"),
     (75, 8.7, "3L layers"),
     (73.5, 2.3, "F$_{pixel}$  C×H/4×W/4"),
-    (117, 14, "class logits  N×(K+1)\nmask logits  N×H/4×W/4"),
+    (119, 14, "class logits  N×(K+1)\nmask logits  N×H/4×W/4"),
 ]
+LETTERS = "H×W the picture, N queries, C channels,\nK classes, 3L layers: L rounds of three"
 PLAIN, LIT, INK, QUIET = "#eeeeee", "#0b4f8a", "#222222", "#666666"
 
 
@@ -89,6 +90,8 @@ def _draw(stages: tuple[str, ...]) -> Figure:
         style = dict(arrowstyle="-|>", color=QUIET, linewidth=1.3, connectionstyle=way)
         style |= dict(patchA=boxes[start], patchB=boxes[end], shrinkA=0, shrinkB=1)
         ax.annotate("", STAGES[end][:2], STAGES[start][:2], arrowprops=style)
+    ax.plot([101.5, 108.5], [14, 14], color=QUIET, linewidth=1.3)  # what the heads hand on
+    ax.text(0.5, 27, LETTERS, va="center", fontsize=8.5, color=QUIET, linespacing=1.4)
     for x, y, text in LABELS:
         ax.text(x, y, text, ha="center", va="center", fontsize=8.5, color=INK)
     return fig
