@@ -35,7 +35,7 @@ _BYTES_CORNERS = [
 
 
 def targets(ids: Tensor, segments: list[dict], categories: list[dict]) -> tuple:
-    """What a model is trained on, and the pixels on which nobody may judge it.
+    """What a model is trained on, and the pixels on which metrics do not judge it.
 
     Args:
         ids: (H, W) int64; 0 is void.

@@ -152,7 +152,7 @@ TARGETS = [
     ),
     Wrong(
         _stack(ignored=lambda ids, segments, masks: masks.any(0)),
-        "the third answer is upside down: True means that nobody may judge the pixel",
+        "the third answer is upside down: True is for void and crowds",
     ),
     Wrong(_float_masks, "the masks are right, but numbers: leave them bool"),
     Wrong(_pixels_first, "segments first: (G, H, W), so that masks[0] is a mask"),
