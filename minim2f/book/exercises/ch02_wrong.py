@@ -99,9 +99,9 @@ def _all_of_a_class(ids, segments, categories):
     return kinds, torch.stack(own) if own else masks, ignored
 
 
-def _float_masks(ids, segments, categories):
+def _stack_of_nothing(ids, segments, categories):
     labels, masks, ignored = _stack()(ids, segments, categories)
-    return labels, masks.float(), ignored
+    return labels, torch.stack(list(masks)), ignored
 
 
 def _pixels_first(ids, segments, categories):
@@ -154,7 +154,7 @@ TARGETS = [
         _stack(ignored=lambda ids, segments, masks: masks.any(0)),
         "the third answer is upside down: True is for void and crowds",
     ),
-    Wrong(_float_masks, "the masks are right, but numbers: leave them bool"),
+    Wrong(_stack_of_nothing, "there may be no segment, and stack needs one: compare all at once"),
     Wrong(_pixels_first, "segments first: (G, H, W), so that masks[0] is a mask"),
     Wrong(_without_ignored, "the pixels to ignore are missing: three things are asked for"),
 ]

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 2 · Data, the COCO panoptic format
+# # 2 · Data: the COCO panoptic format
 #
 # You read and write the files that hold a picture's truth, to the last byte, and find what is wrong with them before a network has to.
 #
@@ -40,7 +40,7 @@ where_we_are("image", "losses")
 # **thing** and a segment of its own; what cannot be counted, such as sky, is **stuff**, and all of it in a picture is one segment
 # of its class. **Void** pixels belong to nothing that has a name.
 #
-# This chapter is about how that stands on a disk, and how it becomes the tensors that the losses compare with.
+# This chapter is about how that stands on a disk, and how it becomes tensors.
 
 # %% [markdown]
 # ## Predict
@@ -106,14 +106,13 @@ assert slow_color(7) == (7, 0, 0) and slow_color(263) == (7, 1, 0)
 assert slow_color(1000) == (232, 3, 0) and slow_color(70000) == (112, 17, 1)
 
 # %% tags=["hide-input"]
-png = torch.tensor([[slow_color(id) for id in row] for row in ids.tolist()])
 from matplotlib.colors import to_rgb
 
 names = {1000: "sky", 7: "car", 263: "car", 70000: "birds\n(crowd)", 0: "void"}
 looks = {1000: "#cfe3f5", 7: "#e58673", 263: "#b0584a", 70000: "#b9b9c2", 0: "#ffffff"}
 fig, axes = plt.subplots(1, 3, figsize=(9.4, 2.1), layout="constrained")
 axes[0].imshow(torch.zeros(3, 5), cmap="Greys", vmax=1)
-axes[1].imshow(png)
+axes[1].imshow([[slow_color(id) for id in row] for row in ids.tolist()])
 axes[2].imshow([[to_rgb(looks[id]) for id in row] for row in ids.tolist()])
 for y, row in enumerate(ids.tolist()):
     for x, id in enumerate(row):
@@ -131,13 +130,13 @@ show(
     "A picture of 3 by 5 pixels three times: the ids; the colours that store them, two of which look "
     "almost alike; and the meaning, sky above, birds and void in the middle, two cars below.",
     "In the middle, the two cars can hardly be told apart by eye: (7, 0, 0) and (7, 1, 0). A difference "
-    "of 1 is another segment, so such a file must never become a JPEG.",
+    "of 1 is another segment, so such a file must never become a JPEG, which changes colours a little.",
 )
 
 # %% [markdown]
-# What does a model get to learn? The sky and both cars. The birds are not among its targets: how many masks should it draw? They
-# are **ignored**, like void: no target holds these pixels, and metrics do not judge what is found there (chapter 13). The losses are
-# harsher. To them such a pixel is outside of every mask, in the official code as here (chapter 10).
+# What does a model get to learn? The sky and both cars. The birds are no target: how many masks should it draw? They
+# are **ignored**, like void: no target holds these pixels, and metrics do not count as wrong what is found there (chapter 13). The
+# losses are harsher. To them such a pixel is outside of every mask, in the official code as here (chapter 10).
 
 # %% tags=["demo"]
 from minim2f.data import Sample
@@ -149,7 +148,7 @@ assert sample.masks.sum((1, 2)).tolist() == [6, 2, 2]
 
 # %% [markdown]
 # A label is a place in the list of categories, 0 to K − 1, not the category's id: COCO's ids run from 1 to 200 with gaps, for 133
-# categories. The list is sorted by id first, so that everybody counts alike.
+# categories. The list is sorted by id first, whatever its order in the file.
 
 # %% [markdown]
 # ## The equation
@@ -160,6 +159,8 @@ assert sample.masks.sum((1, 2)).tolist() == [6, 2, 2]
 # then down the second, and so on. Count pixels outside, then inside, then outside, by turns:
 #
 # $$c_1 + c_2 + \dots = H W, \qquad c_1, c_3, \dots \text{ outside}, \quad c_2, c_4, \dots \text{ inside}$$
+#
+# Here the G segments are all that are listed; targets leave out crowds.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
@@ -227,13 +228,19 @@ same(slow_polygon([1, 0, 3, 0, 3, 1, 2, 1, 2, 2, 1, 2], 2, 3), by_hand)
 # ## Fast and short
 #
 # A sum decodes all colours, one comparison makes all masks. Bytes must become large numbers first: a `uint8` times 256 is 0 in
-# PyTorch, without a word. `shapes.check` stops the run where a shape is not what its letters say; under `@shapes.scoped` each letter
+# PyTorch, without a word. Back to colours, `paint` looks up each id in a small table. `shapes.check` stops the run where a shape is not what its letters say; under `@shapes.scoped` each letter
 # is one number.
 
 
 # %% tags=["demo"]
 def to_ids(png):
     return (png.long() * torch.tensor([1, 256, 256**2])).sum(-1)
+
+
+def paint(ids):
+    numbers, places = ids.unique(return_inverse=True)
+    colors = [slow_color(number) for number in numbers.tolist()]
+    return torch.tensor(colors, dtype=torch.uint8)[places]
 
 
 @shapes.scoped
@@ -246,7 +253,7 @@ def fast_masks(png, segments):
 
 
 # %%
-png = torch.tensor([[slow_color(id) for id in row] for row in ids.tolist()], dtype=torch.uint8)
+png = paint(ids)
 same(to_ids(png), ids)
 same(fast_masks(png, segments), slow_masks(png, segments))
 assert (png * 256).sum() == 0  # the trap
@@ -261,7 +268,7 @@ assert (png * 256).sum() == 0  # the trap
 # ```
 #
 # An image has a row in `images` with an id, and a row in `annotations` with that `image_id`, the PNG's `file_name` and its
-# `segments_info`. `id_to_rgb` turns ids into colours; it is yours in 2.1.
+# `segments_info`.
 
 # %% tags=["demo"]
 import json
@@ -270,8 +277,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
-
-from minim2f.data.coco_panoptic import id_to_rgb
 
 
 def my_write(samples, categories, folder):
@@ -282,7 +287,7 @@ def my_write(samples, categories, folder):
         name = f"{sample.image_id:012d}.png"
         pixels = sample.image.permute(1, 2, 0).contiguous().numpy()
         Image.fromarray(pixels).save(folder / "images" / name)
-        Image.fromarray(id_to_rgb(sample.ids.numpy())).save(folder / "panoptic" / name)
+        Image.fromarray(paint(sample.ids).numpy()).save(folder / "panoptic" / name)
         size = {"width": pixels.shape[1], "height": pixels.shape[0]}
         images.append({"id": sample.image_id, "file_name": name} | size)
         row = {"image_id": sample.image_id, "file_name": name}
@@ -312,13 +317,12 @@ def my_read(folder):
 # %% [markdown]
 # ## Shapes
 #
-# The project's own pictures, **scenes**, are drawn in exactly this form, with COCO's category ids. Here is one that has all of it:
-# things, stuff, a crowd and void.
+# The project's own pictures, **scenes**, are drawn in exactly this form. Here is one with things, stuff, a crowd and void.
 
 # %% tags=["demo"]
 scenes = minim2f.data.open_dataset("scenes", split="val")
 sample = scenes[21]
-png = torch.from_numpy(id_to_rgb(sample.ids.numpy()))
+png = paint(sample.ids)
 with shapes.watch() as rows:  # records what is checked
     masks = fast_masks(png, sample.segments)
 same(masks, sample.segment_masks())
@@ -369,7 +373,7 @@ show(
 )
 
 # %% [markdown]
-# COCO stores any colour; the scenes store one near that of the class, to be kind to the eye. Nothing may rely on that.
+# Nothing may rely on the colours: with ids 1, 2, 3 and so on the PNG would be nearly black, and as good.
 #
 # ### Scenes and photographs side by side
 #
@@ -413,15 +417,14 @@ table(["", *columns], [[key, *(c[key] for c in columns.values())] for key in col
 
 # %% [markdown]
 # One form, two worlds: the same reader, and the same training, take both. Photographs have ten times as many classes, more void,
-# and numbers of segments that differ far more. (They are also larger; 32 × 32 pixels are much of a scene.)
+# and numbers of segments that differ far more.
 
 # %% [markdown]
 # ## Checkpoint
 #
 # ### To the byte
 #
-# You write eight scenes. The library writes them too. All files are to be equal, byte for byte; then you read yours and write
-# them again.
+# You write eight scenes, and so does the library. You read yours and write them again. All files are to be equal, byte for byte.
 
 # %% tags=["demo"]
 from minim2f.data.coco_panoptic import CocoPanoptic, write_coco
@@ -453,29 +456,26 @@ for sample, other in zip(my_read(mine)[0], CocoPanoptic(mine / "panoptic.json"))
 # For ids, NumPy: an id in the memory of a common processor *is* red, green, blue, and a fourth byte that stays 0.
 
 # %%
-id_map = scenes[21].ids.numpy()
-same(id_map.astype("<u4")[..., None].view(np.uint8)[..., :3], id_to_rgb(id_map))
+id_map = scenes[21].ids
+same(id_map.numpy().astype("<u4")[..., None].view(np.uint8)[..., :3], paint(id_map))
 
 # %% [markdown]
-# For run lengths, COCO's own pycocotools. It packs the numbers into text; packed, ours and its must be the same text. For polygons,
+# For run lengths, COCO's own pycocotools, on random lengths. It wants them packed into a text, which `frPyObjects` does. For polygons,
 # its drawing of 200 random ones, with three to eight corners:
 
 # %%
-from itertools import groupby
-
 from pycocotools import mask as rle
 
-mask = scenes[21].masks[0].numpy()
-theirs = rle.encode(np.asfortranarray(mask))  # the column-by-column order of Fortran
-line = mask.T.ravel().tolist()
-counts = [0] * line[0] + [len(list(run)) for _, run in groupby(line)]
-assert rle.frPyObjects({"size": [96, 96], "counts": counts}, 96, 96) == theirs
-same(slow_decode(counts, 96, 96), torch.from_numpy(rle.decode(theirs)).bool())
+generator = np.random.default_rng(0)
+for _ in range(20):
+    cuts = np.sort(generator.integers(0, 40 * 30, 25))
+    counts = np.diff([0, *cuts, 40 * 30]).tolist()
+    theirs = rle.decode(rle.frPyObjects({"size": [40, 30], "counts": counts}, 40, 30))
+    assert slow_decode(counts, 40, 30).equal(torch.from_numpy(theirs).bool())
 
 # %%
 from scipy.ndimage import binary_dilation, binary_erosion
 
-generator = np.random.default_rng(0)
 apart = outline = off_outline = 0
 for _ in range(200):
     corners = generator.uniform(0, 40, 2 * generator.integers(3, 9)).tolist()
@@ -491,7 +491,7 @@ assert apart < 0.05 * outline and off_outline < 0.02 * apart
 
 # %% [markdown]
 # Both draw the same polygon, up to a few pixels of its outline: pycocotools rounds corners to fifths of a pixel. (What differs
-# elsewhere lies in spikes thinner than a pixel.) So a polygon says nearly which pixels it means; run lengths say it exactly.
+# elsewhere lies in spikes or gaps thinner than a pixel.) So a polygon only nearly says which pixels it means.
 
 # %% [markdown] tags=["demo"]
 # ## Experiment
@@ -509,7 +509,7 @@ modes = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILIN
 
 
 def resized(ids, size, mode):
-    small = Image.fromarray(id_to_rgb(ids.numpy())).resize((size, size), modes[mode])
+    small = Image.fromarray(paint(ids).numpy()).resize((size, size), modes[mode])
     return to_ids(torch.from_numpy(np.array(small)))
 
 
@@ -562,8 +562,8 @@ table(
 
 # %% [markdown]
 # The hypothesis fails. At half the size about every fifth pixel has an id of nobody, in every set, and a picture of about eight
-# segments shows some two hundred. Borders are long, and a mixture of bytes is another id: where colours run from one segment to the
-# next over three pixels, each of these can be a segment of its own. Even *enlarging* does it.
+# segments shows some two hundred. Borders are long, and each mixture of two colours there can be an id of its own. Even *enlarging*
+# does it.
 #
 # Nearest makes up nothing. Even at an eighth of the size it has lost about one segment in a hundred; bilinear has lost more than half.
 
@@ -592,8 +592,8 @@ show(
 # %% [markdown]
 # ### On photographs
 #
-# Is nearest enough, then? A segment that is left may still be too small to be learned: chapter 04 draws masks on a map whose cells
-# are 4 × 4 pixels. So count also those that cover less than four cells, 64 pixels.
+# A segment that is left may still be too small: masks are drawn on a map whose cells are 4 × 4 pixels (chapter 4). So count also
+# those that cover less than four cells, 64 pixels.
 
 
 # %%
@@ -619,8 +619,8 @@ for name, dataset in data.items():
 table(["", "short side", "without a pixel", "below 64 pixels"], lines)
 
 # %% [markdown]
-# Hardly any segment vanishes altogether. But in photographs the share of tiny ones grows quickly, and passes a third
-# at the size of our scenes. What has no pixel left is dropped from the targets here (see *Paper, official code, ours*).
+# Hardly any segment vanishes altogether. But in photographs tiny ones grow in number, to more than a quarter at the short side
+# of our scenes.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -631,23 +631,23 @@ table(["", "short side", "without a pixel", "below 64 pixels"], lines)
 
 # %% tags=["demo"]
 sample = scenes[21]
-wrong = to_ids(torch.from_numpy(id_to_rgb(sample.ids.numpy())).flip(-1))
+wrong = to_ids(paint(sample.ids).flip(-1))
 broken = Sample.from_panoptic(
     sample.image, wrong, sample.segments, scenes.categories, sample.image_id, "blue first"
 )
-print(f"ids in the map: {len(sample.ids.unique())}, blue first: {len(wrong.unique())}")
+print(f"numbers in the map: {len(sample.ids.unique())}, blue first: {len(wrong.unique())}")
 print(f"pixels of targets: {sample.masks.sum()}, blue first: {broken.masks.sum()}")
 assert len(wrong.unique()) == len(sample.ids.unique()) and not broken.masks.any()
 
 # %% [markdown]
-# Neither: each id becomes another one, so a map in random colours looks perfect. But no id is in the list, and all targets are
-# empty. Nothing stops; a network trained on that learns to draw nothing. **How to notice it in your own training.** Draw the targets, not the
-# map; count empty masks.
+# Neither: each id becomes another one, so a map in random colours looks perfect. But no id is in the list, all targets are
+# empty, and nothing stops. (The library's reader would.) **How to notice it in your own training.** Draw the targets,
+# not the map; count empty masks.
 #
 # ### Void as class 0
 #
 # A map of classes starts with zeros, and void pixels stay as they are. But class 0 is a class: car. Say a network is flawless. Which
-# IoU (pixels in both masks, divided by pixels in either) will this truth certify for its cars?
+# IoU (pixels in both masks, divided by pixels in either) does this truth give its cars?
 
 # %% tags=["demo"]
 truths = [sample for part in sets for sample in part]
@@ -659,8 +659,8 @@ print(f"IoU of flawless cars: {cars / (cars + void):.2f}")
 assert 0.2 < cars / (cars + void) < 0.5
 
 # %% [markdown]
-# Less than one half, for a perfect answer. And a network that believes this truth finds cars in trees. **How to notice it.** The first class is far
-# worse than the others, and its masks sit on things that have no name.
+# Less than one half, for a perfect answer; all other classes still get 1. **How to notice it.** The first class is far worse than
+# the others, and its truth, drawn, covers things that have no name: here trees and cottages.
 #
 # ### Your own data, checked
 #
@@ -697,15 +697,15 @@ for fault in faults:
 assert len(faults) == 5
 
 # %% [markdown]
-# All five, with file and id, and what to do. No library finds a segment with the wrong class: draw a few of your pictures, too.
+# All five, with file and id. No library finds a segment with the wrong class: draw a few of your pictures, too.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 2.1 ★ The bytes of a PNG
 #
-# Turn ids into the bytes that a PNG stores: red, green and blue of the first pixel, then of the next in its row, row by row. Use PyTorch's
-# arithmetic; at the end `.numpy().tobytes()` gives bytes.
+# Turn ids into the bytes that a PNG stores: red, green and blue of the first pixel, then of the next in its row, row by row. `paint`
+# loops over ids; do without. At the end `.numpy().tobytes()` gives bytes.
 
 
 # %%
@@ -733,7 +733,7 @@ exercise("2.1", to_bytes)
 # ### 2.2 ★★ The targets of training
 #
 # From ids and lists make what a model is trained on: the labels of the segments that are no crowds, in the order of the list; their
-# masks; and the pixels that metrics ignore, void and crowds together. Categories may come in any order, see *The idea in small numbers*; there may be no segment at all.
+# masks; and the pixels that metrics ignore, void and crowds together. Categories may come in any order (see *The idea in small numbers*); there may be no segment.
 
 
 # %%
@@ -832,7 +832,7 @@ exercise("2.4", faults)
 library_table(
     {
         "to_ids": "minim2f.data.coco_panoptic.rgb_to_id",
-        "to_bytes": "minim2f.data.coco_panoptic.id_to_rgb",
+        "paint, to_bytes": "minim2f.data.coco_panoptic.id_to_rgb",
         "my_read": "minim2f.data.coco_panoptic.CocoPanoptic",
         "my_write": "minim2f.data.coco_panoptic.write_coco",
         "targets": "minim2f.data.sample.Sample.from_panoptic",
