@@ -3,7 +3,7 @@
 #
 # You read and write the files that hold a picture's truth, to the last byte, and find what is wrong with them before a network has to.
 #
-# *read 35 min · run 20 s CPU · exercises 45 min*
+# *read 35 min · run 15 s CPU · exercises 45 min*
 #
 # **Needs** chapter 1 · **Library** [`minim2f/data/coco_panoptic.py`](../minim2f/data/coco_panoptic.py), [`minim2f/data/check.py`](../minim2f/data/check.py) · **Paper** section 4.1
 
@@ -135,7 +135,7 @@ show(
 
 # %% [markdown]
 # What does a model get to learn? The sky and both cars. The birds are no target: how many masks should it draw? They
-# are **ignored**, like void: no target holds these pixels, and metrics do not count as wrong what is found there (chapter 13). The
+# are **ignored**, like void: no target holds these pixels, and metrics do not count as wrong what lies mostly there (chapter 13). The
 # losses are harsher. To them such a pixel is outside of every mask, in the official code as here (chapter 10).
 
 # %% tags=["demo"]

@@ -25,9 +25,12 @@ def _ids(g: torch.Generator) -> tuple[Tensor]:
     return (torch.randint(0, 2**24, (height, width), generator=g),)
 
 
-_BYTES_CORNERS = [
-    (torch.tensor([[0, 1, 255], [256, 257, 65535], [65536, 65792, 2**24 - 1]]),),
-    (torch.tensor([[70000, 1000]]),),
+_BYTES_CORNERS = [  # the small ones come first: their bytes can be shown
+    (torch.tensor([[70000]]),),
+    (torch.tensor([[255, 256]]),),
+    (torch.tensor([[65535, 65536]]),),
+    (torch.tensor([[0, 2**24 - 1]]),),
+    (torch.tensor([[1000, 7], [263, 70000]]),),
 ]
 
 
@@ -77,8 +80,6 @@ def _segments(g: torch.Generator, numbers: list[int], categories: list[dict]) ->
 
 _TWO = [{"id": 200, "isthing": 0}, {"id": 7, "isthing": 1}]
 _TARGET_CORNERS = [
-    (torch.tensor([[0, 0, 0]]), [], _TWO),
-    (torch.tensor([[9, 0], [9, 9]]), [{"id": 9, "category_id": 7, "iscrowd": 1}], _TWO),
     (
         torch.tensor([[9, 0, 5], [4, 4, 5]]),
         [
@@ -88,6 +89,8 @@ _TARGET_CORNERS = [
         ],
         _TWO,
     ),
+    (torch.tensor([[0, 0, 0]]), [], _TWO),
+    (torch.tensor([[9, 0], [9, 9]]), [{"id": 9, "category_id": 7, "iscrowd": 1}], _TWO),
 ]
 
 
@@ -117,9 +120,9 @@ def _mask(g: torch.Generator) -> tuple[Tensor]:
 
 
 _RUNS_CORNERS = [
+    (torch.tensor([[False, True, True], [False, True, False]]),),
     (torch.zeros(2, 3, dtype=torch.bool),),
     (torch.ones(2, 3, dtype=torch.bool),),
-    (torch.tensor([[False, True, True], [False, True, False]]),),
     (torch.tensor([[True, False, True]]),),
     (torch.tensor([[False, True]]),),
 ]

@@ -200,11 +200,6 @@ def _column_by_column(mask):
     return [count for column in mask.T for count in _rle(column)]
 
 
-def _without_last(mask):
-    counts = _rle(mask.T.flatten())
-    return counts if len(counts) == 1 else counts[:-1]
-
-
 RUNS = [
     Wrong(
         lambda mask: _rle(mask.flatten()),
@@ -229,7 +224,10 @@ RUNS = [
     Wrong(_ones_only, "runs outside of the mask are counted too, by turns with those inside"),
     Wrong(_as_tuples, "lengths alone: which is inside is told by the turn"),
     Wrong(_column_by_column, "a run goes on from the foot of a column to the head of the next"),
-    Wrong(_without_last, "the last run is missing: all numbers add up to H * W"),
+    Wrong(
+        lambda mask: _rle(mask.T.flatten())[:-1],
+        "the last run is missing: all numbers add up to H * W",
+    ),
     Wrong(
         lambda mask: _edges(mask.T.flatten())[1:-1],
         "those are the places where runs begin: take the differences",
