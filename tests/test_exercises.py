@@ -10,6 +10,7 @@ import inspect
 import pytest
 import torch
 from mutants import mutants
+from pycocotools import mask as rle
 from scipy import ndimage
 from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
@@ -19,6 +20,8 @@ from minim2f.book.assemble import solution
 from minim2f.book.exercise import verdict
 from minim2f.book.exercises import Exercise, Wrong
 from minim2f.book.same import gap
+from minim2f.data import Sample
+from minim2f.data.coco_panoptic import id_to_rgb
 from minim2f.ops import sampling
 from minim2f.training import matching
 
@@ -152,6 +155,78 @@ def test_mutants_are_many_and_differ() -> None:
     assert ones.tolist() == [0, 0, 0] and "n is changed in place" not in made
 
 
+def bytes_one_by_one(ids):
+    return b"".join(number.to_bytes(3, "little") for number in ids.flatten().tolist())
+
+
+def bytes_of_memory(ids):
+    four = ids.numpy().astype("<u4")[..., None].view("uint8")
+    return four[..., :3].tobytes()
+
+
+def targets_in_a_loop(ids, segments, categories):
+    order = {number: k for k, number in enumerate(sorted(c["id"] for c in categories))}
+    labels, masks, ignored = [], [], ids == 0
+    for segment in segments:
+        mask = ids == segment["id"]
+        if segment["iscrowd"]:
+            ignored = ignored | mask
+        else:
+            labels.append(order[segment["category_id"]])
+            masks.append(mask)
+    stack = torch.stack(masks) if masks else torch.zeros(0, *ids.shape, dtype=torch.bool)
+    return torch.tensor(labels, dtype=torch.int64), stack, ignored
+
+
+def runs_in_a_loop(mask):
+    counts, inside = [0], False
+    for x in range(mask.shape[1]):
+        for y in range(mask.shape[0]):
+            if bool(mask[y, x]) != inside:
+                counts.append(0)
+                inside = not inside
+            counts[-1] += 1
+    return counts
+
+
+def faults_in_a_loop(ids, segments, categories):
+    found = {key: set() for key in ("twice", "unknown", "undrawn", "unlisted")}
+    seen = set()
+    for segment in segments:
+        number = segment["id"]
+        if number in seen:
+            found["twice"].add(number)
+        seen.add(number)
+        if not (ids == number).any():
+            found["undrawn"].add(number)
+        if all(category["id"] != segment["category_id"] for category in categories):
+            found["unknown"].add(number)
+    for number in ids.flatten().tolist():
+        if number and number not in seen:
+            found["unlisted"].add(number)
+    return {key: sorted(numbers) for key, numbers in found.items()}
+
+
+def test_solutions_of_chapter_2_equal_the_library_and_pycocotools() -> None:
+    to_bytes, targets, runs, _ = (asked.reference for asked in exercises.of_chapter("2"))
+    for seed in range(30):
+        seeded = torch.Generator().manual_seed(seed)
+        ids, segments, categories = exercises.find("2.2").inputs(seeded)
+        assert to_bytes(ids) == id_to_rgb(ids.numpy()).tobytes()
+
+        image, in_order = torch.zeros(3, *ids.shape), sorted(categories, key=lambda c: c["id"])
+        sample = Sample.from_panoptic(image, ids, segments, in_order, 0, "made")
+        labels, masks, ignored = targets(ids, segments, categories)
+        assert labels == sample.labels.tolist() and masks.equal(sample.masks)
+        crowds = [s["id"] for s in segments if s["iscrowd"]]
+        assert ignored.equal(torch.isin(ids, torch.tensor([0, *crowds])))
+
+        (mask,) = exercises.find("2.3").inputs(seeded)
+        code = {"size": list(mask.shape), "counts": runs(mask)}
+        theirs = rle.encode(mask.numpy().astype("uint8", order="F"))
+        assert rle.frPyObjects(code, *mask.shape) == theirs
+
+
 def lost_cell_by_cell(masks, stride):
     """Counts the covered pixels of each cell."""
     answer = []
@@ -271,6 +346,11 @@ def pieces_by_growing(mask):
         ("1.4", pieces_by_scipy, "✘ 1.4 the exercise asks you to do without label"),
         ("1.4", pieces_by_walking, "✔"),
         ("1.4", pieces_by_growing, "✔"),
+        ("2.1", bytes_one_by_one, "✔"),
+        ("2.1", bytes_of_memory, "✔"),
+        ("2.2", targets_in_a_loop, "✔"),
+        ("2.3", runs_in_a_loop, "✔"),
+        ("2.4", faults_in_a_loop, "✔"),
         ("4.1", lost_cell_by_cell, "✔"),
         ("4.2", sample_on_a_rim_of_zeros, "✔"),
         ("4.2", sample_by_the_library, "✘ 4.2 the exercise asks you to do without"),
