@@ -61,10 +61,6 @@ REFERENCE = [
         lambda sizes: _grid(sizes, by_column=True),
         "row by row, as a map lies in memory: x changes first",
     ),
-    Wrong(
-        lambda sizes: _grid(sizes, by_column=True, swap=True),
-        "row by row, and x first: both are exchanged in yours",
-    ),
     Wrong(_sizes_crossed, "x goes over the width, y over the height: each has its own divisor"),
     Wrong(
         lambda sizes: _grid(sizes[::-1]),
@@ -77,14 +73,18 @@ REFERENCE = [
 # ---- 5.2 from offsets to places
 
 
-def _divided(size):
-    """The exercise with other divisors, made of `sizes`: (levels, 2)."""
+def _joined(join, size=lambda size: size.flip(1)):
+    """The exercise with another rule, of reference, offsets and divisors that fit each other."""
 
     def mistake(reference, offsets, sizes):
         by = size(torch.tensor(sizes).float())
-        return reference[:, None, None, None] + offsets / by[:, None]
+        return join(reference[:, None, None, None], offsets, by[:, None])
 
     return mistake
+
+
+def _divided(size=lambda size: size.flip(1)):
+    return _joined(lambda start, offsets, by: start + offsets / by, size)
 
 
 def _by_own_level(reference, offsets, sizes):
@@ -92,30 +92,7 @@ def _by_own_level(reference, offsets, sizes):
     return reference[:, None, None, None] + offsets / torch.cat(own)[:, None, None, None]
 
 
-def _multiplied(reference, offsets, sizes):
-    return reference[:, None, None, None] + offsets * torch.tensor(sizes).flip(1)[:, None]
-
-
-def _subtracted(reference, offsets, sizes):
-    return reference[:, None, None, None] - offsets / torch.tensor(sizes).flip(1)[:, None]
-
-
-def _right(reference, offsets, sizes):
-    return _divided(lambda size: size.flip(1))(reference, offsets, sizes)
-
-
-def _in_cells(reference, offsets, sizes):
-    size = torch.tensor(sizes).flip(1)[:, None]
-    return reference[:, None, None, None] * size + offsets
-
-
-def _sum_divided(reference, offsets, sizes):
-    return (reference[:, None, None, None] + offsets) / torch.tensor(sizes).flip(1)[:, None]
-
-
-def _no_reference(reference, offsets, sizes):
-    return offsets / torch.tensor(sizes).flip(1)[:, None]
-
+_ONE_SIZE = "every level has its own size: yours divides by that of the {} one throughout"
 
 PLACES = [
     Wrong(
@@ -126,14 +103,8 @@ PLACES = [
         _divided(lambda size: size),
         "x is divided by the width, y by the height; a size is (h, w)",
     ),
-    Wrong(
-        _divided(lambda size: size[:1].flip(1).expand_as(size)),
-        "every level has its own size: yours divides by that of the first one throughout",
-    ),
-    Wrong(
-        _divided(lambda size: size[-1:].flip(1).expand_as(size)),
-        "every level has its own size: yours divides by that of the last one throughout",
-    ),
+    Wrong(_divided(lambda size: size[:1].flip(1).expand_as(size)), _ONE_SIZE.format("first")),
+    Wrong(_divided(lambda size: size[-1:].flip(1).expand_as(size)), _ONE_SIZE.format("last")),
     Wrong(
         _by_own_level,
         "offsets count cells of the level that is read, not of the level of the cell that asks",
@@ -146,17 +117,32 @@ PLACES = [
         _divided(lambda size: size.amax(1, keepdim=True)),
         "height and width differ: each has its own divisor",
     ),
-    Wrong(_multiplied, "you multiply by the size: a cell is a small part of the picture"),
-    Wrong(_subtracted, "an offset of +1 goes to the right: it is added"),
-    Wrong(_in_cells, "those are places in cells; wanted are fractions, as `reference` has them"),
-    Wrong(_sum_divided, "the reference is a fraction already: divide the offsets alone"),
-    Wrong(_no_reference, "an offset starts from somewhere: the reference is missing"),
     Wrong(
-        lambda *given: 2 * _right(*given) - 1,
+        _joined(lambda start, offsets, by: start + offsets * by),
+        "you multiply by the size: a cell is a small part of the picture",
+    ),
+    Wrong(
+        _joined(lambda start, offsets, by: start - offsets / by),
+        "an offset of +1 goes to the right: it is added",
+    ),
+    Wrong(
+        _joined(lambda start, offsets, by: start * by + offsets),
+        "those are places in cells; wanted are fractions, as `reference` has them",
+    ),
+    Wrong(
+        _joined(lambda start, offsets, by: (start + offsets) / by),
+        "the reference is a fraction already: divide the offsets alone",
+    ),
+    Wrong(
+        _joined(lambda start, offsets, by: offsets / by),
+        "an offset starts from somewhere: the reference is missing",
+    ),
+    Wrong(
+        lambda *given: 2 * _divided()(*given) - 1,
         "those are the coordinates of grid_sample, from -1 to 1: leave them fractions",
     ),
     Wrong(
-        lambda *given: _right(*given).clamp(0, 1),
+        lambda *given: _divided()(*given).clamp(0, 1),
         "a point may lie outside of the picture (it reads zeros there): do not pull it back",
     ),
 ]
@@ -202,8 +188,9 @@ def _closest(values, sizes, at, weights):
 def _maps_as_columns(values, sizes, at, weights):
     """Each level cut as if its cells lay column by column."""
     levels = values.split([h * w for h, w in sizes])
-    turned = [level.view(w, h, -1).mT.flatten() for level, (h, w) in zip(levels, sizes)]
-    return _summed()(torch.cat(turned).view_as(values), sizes, at, weights)
+    maps = [level.view(w, h, -1).transpose(0, 1) for level, (h, w) in zip(levels, sizes)]
+    turned = torch.cat([image.flatten(0, 1) for image in maps])
+    return _summed()(turned, sizes, at, weights)
 
 
 def _crossed(values, sizes, at, weights):
@@ -310,9 +297,5 @@ FIRST = [
     Wrong(
         lambda heads, points: _looks()(heads, points).transpose(0, 1),
         "heads first: (heads, P, 2)",
-    ),
-    Wrong(
-        lambda heads, points: _looks()(heads, points).flatten(0, 1),
-        "keep heads and points apart: (heads, P, 2)",
     ),
 ]
