@@ -51,7 +51,7 @@ where_we_are("pixel decoder")
 #
 # ### What is new
 #
-# In a pyramid, knowledge goes down, never up, and sideways only from neighbour to neighbour. Attention among all cells
+# In a pyramid, knowledge goes from coarse to fine, never back. Attention among all cells
 # would let each learn from any other, but S cells make S² pairs. **Deformable attention** lets a
 # head look at 4 places on each of 3 levels, twelve in all. It needs no keys: one linear map of the query says
 # *where* to look, another *how much* each place counts.
@@ -74,7 +74,7 @@ where_we_are("pixel decoder")
 # ## The idea in small numbers
 #
 # Two levels, one channel, one head, two places on each level. A cell of the fine map asks: row 0, column 1. Its
-# **reference point**, where it looks from, is its centre, in fractions of the picture: x = 1.5/4, y = 0.5/2. **Offsets** say how far from
+# **reference point** is its centre, in fractions of the picture: x = 1.5/4, y = 0.5/2. **Offsets** say how far from
 # there each place is, counted in *cells of the level that is read*.
 
 # %% tags=["demo"]
@@ -138,14 +138,14 @@ show(
 #
 # $$\mathrm{head}_i(s) = \sum_{j=3}^{5} \sum_{p=1}^{P} a_{ijp}(s)\; V_{ij}\!\left(x_s + \frac{\Delta_{ijp}(s)}{(w_j, h_j)}\right), \qquad \sum_{j,p} a_{ijp}(s) = 1$$
 #
-# All heads are put side by side, and a linear map mixes them. $\Delta$ and the scores behind $a$ are linear maps of the query: the cell
+# A linear map mixes the heads. $\Delta$ and the scores behind $a$ are linear maps of the query: the cell
 # plus its position (sines and cosines of x and y, and a vector of its level).
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $s$, $S$ | `S` | | the cell that asks; all cells of all levels |
-# | $j$, $h_j$, $w_j$ | `sizes` | | a level, and how many cells it is high and wide |
-# | $i$, $P$ | `heads`, `points` | | a head, of 8; places a head has on a level, 4 |
+# | $s$, $S$ | `S` | | the cell that asks; number of cells, all levels together |
+# | $j$, $h_j$, $w_j$ | `sizes` | | a level; its height and width in cells |
+# | $i$, $P$ | `heads`, `points` | | a head, of 8; places on a level, 4 |
 # | $x_s$ | `reference` | (S, 2) | centre of the cell, x and y in [0, 1] |
 # | $\Delta$ | `offsets` | (B, S, heads, levels, P, 2) | x and y, in cells of level $j$ |
 # | $x_s + \ldots$ | `locations` | (B, S, heads, levels, P, 2) | places, in [0, 1] within the picture |
@@ -289,41 +289,36 @@ same(there_and_back(by_level), there_and_back(slow), tolerance=1e-12)
 same(there_and_back(sum_of_rows), there_and_back(slow), tolerance=1e-12)
 
 # %% [markdown]
-# This is how places learn: shares change as a place moves, so its gradient is the difference of the cells to its left and right,
-# above and below. A place far outside reads zeros wherever it moves: its gradient is 0.
+# This is how places learn: shares change as a place moves, so its gradient is the difference between neighbouring cells.
+# A place far outside reads zeros wherever it moves: its gradient is 0.
 #
 # ### How rows lie in memory
 #
-# Memory is one long line. Below, four cells (0 to 3, one colour each), two heads of two channels: a read of head 1 needs two
-# numbers of each cell.
+# Memory is one long line. Below, a map of four cells, with two heads of three channels (h and d). Head 1 reads cell 2: where are its
+# three numbers?
 
 # %% tags=["hide-input"]
-cells, heads, D = 4, 2, 2
-rows_line = [(c, i, d) for c in range(cells) for i in range(heads) for d in range(D)]
+cells, heads, D = 4, 2, 3
 planes_line = [(c, i, d) for i in range(heads) for d in range(D) for c in range(cells)]
-fig, axes = plt.subplots(2, 1, figsize=(9, 2.5), layout="constrained")
-shades = ["C4", "C1", "C2", "C3"]
-for ax, line, title in zip(
-    axes,
-    (planes_line, rows_line),
-    (
-        "planes, (heads, D, h, w), for grid_sample: a read of head 1 is scattered",
-        "rows, (S, heads, D), for embedding_bag: a read of head 1 is four pieces, each in one go",
-    ),
-):
+rows_line = [(c, i, d) for c in range(cells) for i in range(heads) for d in range(D)]
+fig, axes = plt.subplots(2, 1, figsize=(9.6, 2.3), layout="constrained")
+titles = "planes, (heads, D, h, w), for grid_sample", "rows, (S, heads, D), for embedding_bag"
+for ax, line, title in zip(axes, (planes_line, rows_line), titles):
     for place, (c, i, d) in enumerate(line):
-        edge = {"edgecolor": "black", "linewidth": 2.6} if i == 1 else {"edgecolor": "white"}
-        ax.add_patch(plt.Rectangle((place + 0.06, 0.06), 0.88, 0.88, facecolor=shades[c], **edge))
-        ax.text(place + 0.5, 0.64, f"cell {c}", ha="center", va="center", fontsize=8)
-        ax.text(place + 0.5, 0.32, f"h{i} d{d}", ha="center", va="center", fontsize=8)
+        read = (c, i) == (2, 1)
+        look = {"edgecolor": "black" if read else "white", "linewidth": 3 if read else 1}
+        shade = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7")[c]
+        ax.add_patch(plt.Rectangle((place + 0.08, 0.06), 0.84, 0.88, facecolor=shade, **look))
+        text = f"cell {c}\nh{i} d{d}"
+        ax.text(place + 0.5, 0.5, text, ha="center", va="center", fontsize=7, linespacing=1.6)
     ax.set(xlim=(-0.1, len(line) + 0.1), ylim=(-0.05, 1.05), title=title)
     ax.axis("off")
 show(
     fig,
-    "Two lines of sixteen boxes. As planes, the numbers of one cell stand four boxes apart. As rows, "
-    "the two numbers of head 1 of each cell, framed in black, stand side by side.",
-    "Framed: what head 1 reads (h: head, d: channel). A published model has D = 32: as rows, 48 pieces "
-    "of 32 numbers in one go; as planes, 48 × 32 single numbers.",
+    "Two lines of 24 boxes, four cells by two heads by three channels. As planes, the three numbers "
+    "that head 1 reads of cell 2 stand four boxes apart; as rows, side by side.",
+    "Framed: what is read. A published model has D = 32 and reads 48 times: as planes, 48 × 32 single "
+    "numbers; as rows, 48 pieces, each fetched in one go.",
 )
 
 # %% [markdown]
@@ -331,7 +326,8 @@ show(
 #
 # ### The module
 #
-# Where the cells' centres are is exercise 5.1, from offsets to places 5.2: until then, the library does both.
+# Centres are exercise 5.1, places 5.2: until then, the library makes both. `shapes.check` stops the run if a shape is
+# not what its letters say; under `@shapes.scoped` a letter keeps its size.
 
 # %%
 from torch import nn
@@ -362,10 +358,8 @@ class MyAttention(nn.Module):
 
 
 # %% [markdown]
-# `shapes.check` stops the run if a shape is not what its letters say; under `@shapes.scoped` a letter keeps its size.
-#
-# The rest of a layer is that of any transformer: add the result to the cells, layer norm, a feed-forward network, add, layer norm. Six
-# such layers, then one step of chapter 4's pyramid with res2, and there is $F_{pixel}$.
+# The rest of a layer: add the result to the cells, layer norm, a feed-forward network, add, layer norm. After six
+# such layers, one step of chapter 4's pyramid with res2 makes $F_{pixel}$.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
@@ -403,9 +397,8 @@ shape_table(tensors, meanings=meanings)
 #
 # ### Before training
 #
-# The linear map of the offsets starts with weights of 0, and with a bias that sends each head its own way: to the right, to the lower right, down,
-# and so on; its four places are 1, 2, 3 and 4 cells far. The weights all start as 1/12. So at first, all cells look
-# alike.
+# The linear map of the offsets starts with weights of 0, and a bias that sends each head its own way: to the right, to the
+# lower right, down, and so on, 1, 2, 3 and 4 cells far. The weights all start as 1/12.
 
 # %% tags=["demo"]
 from minim2f.model.deformable import DeformableAttention
@@ -417,8 +410,8 @@ print(first[:, 0, 0].round().int().tolist())  # each head's first place, x and y
 # %% [markdown]
 # ### After training
 #
-# The experiment below trained three such models. Here are the places of three cells of P3, at the centres of the largest thing, the smallest thing and the largest stuff
-# of a scene; all heads, in the last of six layers.
+# The experiment below trained such models. Here are the places of three cells of P3, in the last of six layers: at the
+# centres of the largest thing, the smallest thing and the largest stuff of a scene.
 
 # %%
 from minim2f.book import experiments
@@ -443,7 +436,7 @@ from minim2f import plots
 
 def draw_points(ax, places, weights, title):
     """96 places: a marker for each level, larger for coarser cells; darker where it counts more"""
-    plots.draw_image(ax, 160 + sample.image // 3, title)
+    plots.draw_image(ax, 140 + sample.image // 5 * 2, title)
     for j, look in enumerate("so^"):
         x, y = (96 * places[:, j].flatten(0, 1) - 0.5).unbind(-1)
         shade = (weights[:, j].flatten() * 6).clamp(0.03, 1)
@@ -503,11 +496,11 @@ print("✔ the gradients are the finite differences")
 #
 # ### What it costs
 #
-# Full attention has two products of S × S × C, scores and sums: 4 S² C operations. Twelve places: 48 rows for each cell and head, 2 · 48 S C. So full attention
-# computes S/24 times as much. (Linear maps come on top, about as many in both.)
+# Full attention is two products, scores and sums: 4 S² C operations. Twelve places add 48 rows, 2 · 48 S C. So full attention
+# computes S/24 times as much. (The linear maps around it cost about the same in both.)
 #
-# *Hypothesis:* twice the side costs 16 times the time with full attention, 4 times with twelve places. One thread, C = 256; `scaled_dot_product_attention`
-# is PyTorch's fastest, and never writes the weights down.
+# *Hypothesis:* twice the side takes 16 times as long with full attention, 4 times with twelve places. One thread, C = 256;
+# `scaled_dot_product_attention` is PyTorch's fast one, and never writes all weights down.
 
 # %% tags=["demo"]
 import time
@@ -548,7 +541,7 @@ cost = {}
 with torch.no_grad():
     for side in (128, 256, 512):
         S, *both = ways(side)
-        cost[side] = [S, *(best(way, rounds=4) for way in both)]
+        cost[side] = [S, *(best(way, rounds=4 * (512 // side) ** 2) for way in both)]
 growth = [[cost[b][n] / cost[a][n] for n in (1, 2)] for a, b in ((128, 256), (256, 512))]
 assert growth[1][0] > 8 and growth[1][0] > 1.5 * growth[1][1] and cost[512][1] > 2 * cost[512][2]
 
@@ -571,34 +564,35 @@ for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
 #
 # ### Do learned places pay?
 #
-# Three pixel decoders for the tiny model, trained alike, three seeds each. *Hypotheses:* places that learn beat places fixed as they were
-# at the start; either beats the pyramid of chapter 4.
+# Two tiny models a seed, trained alike from the same weights. In one, the places learn; in the other they stay where they
+# start, and only their weights learn. *Hypothesis:* learned places segment better.
 
 # %% tags=["hide-input"]
-seeds = stored["settings"]["seeds"]
-kinds = {"learned": "learned places", "fixed": "fixed places", "pyramid": "pyramid"}
-scores = ("pq", "pq_things", "pq_stuff")
-pq = {(k, s): torch.tensor([runs[k, n][s] for n in seeds]) for k in kinds for s in scores}
+seeds = sorted({seed for _, seed in runs})
+scores = {"PQ": "pq", "things": "pq_things", "stuff": "pq_stuff"}
+pq = {}
+for kind in ("learned", "fixed"):
+    for s in scores.values():
+        pq[kind, s] = torch.tensor([runs[kind, seed][s] for seed in seeds])
 lines = []
-for k, name in kinds.items():
-    each = [f"{pq[k, s].mean():.3f} ± {pq[k, s].std():.3f}" for s in scores]
-    lines.append([name, f"{runs[k, 0]['parameters']:,}", *each])
-for a, b in (("learned", "fixed"), ("learned", "pyramid"), ("fixed", "pyramid")):
-    pairs = [" ".join(f"{d:+.3f}" for d in pq[a, s] - pq[b, s]) for s in scores]
-    lines.append([f"{a} − {b}, seed by seed", "", *pairs])
-table(["pixel decoder", "its weights", "PQ", "PQ of things", "PQ of stuff"], lines)
+for kind in ("learned", "fixed"):
+    each = [f"{pq[kind, s].mean():.3f} ± {pq[kind, s].std():.3f}" for s in scores.values()]
+    lines.append([f"places {kind}", *each])
+for n, seed in enumerate(seeds):
+    apart = [f"{pq['learned', s][n] - pq['fixed', s][n]:+.3f}" for s in scores.values()]
+    lines.append([f"learned − fixed, seed {seed}", *apart])
+table(["", *scores], lines)
 settings = stored["settings"]
 spent = sum(run["seconds"] for run in runs.values())
-print(f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes, {spent} s in all,")
-print(f"by `{stored['command']}`, torch {stored['versions']['torch']}")
+print(f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes, {spent / 60:.0f} minutes:")
+print(f"{stored['command']}, torch {stored['versions']['torch']}")
 
 # %% [markdown]
 # VERDICT
 #
 # ### Where do they go?
 #
-# *Hypothesis:* places move into the segment of the cell that asks. Measured over the cells of P3, each place with its weight: the share
-# within the asking cell's own segment, the share outside of the picture, the mean distance, the share of each level.
+# *Hypothesis:* places move into the segment of the cell that asks. Measured over the cells of P3, each place with its weight.
 
 # %% tags=["hide-input"]
 def mean_of(get):
@@ -623,8 +617,8 @@ table(header, lines)
 #
 # ### On photographs
 #
-# Scenes are small: P5 has 3 × 3 cells, so a first look of 4 cells leaves the picture. How is it in photographs of COCO, brought to a short
-# side of 800 pixels as published models see them? We ask each cell of P3 what its first look reads: which share lies outside, which in its own segment.
+# P5 of a scene has 3 × 3 cells, so a first look of 4 cells leaves the picture. And in photographs of COCO, at a short
+# side of 800 pixels, as published models see them? What the first look of each cell of P3 reads:
 
 
 # %%
@@ -675,8 +669,8 @@ table([*header, "weights of full attention, a layer"], lines)
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
-# Two mistakes that run without a word: offsets not divided by the level's size, and x and y exchanged. To see what they do, let the
-# picture itself be the maps, at strides 8, 4 and 2, and let one head read it.
+# Two mistakes that run without a word: offsets not divided by the level's size, and x and y exchanged. To see them, let the
+# picture itself be the maps, at strides 8, 4 and 2.
 
 # %% tags=["demo"]
 maps = [F.avg_pool2d(sample.image.float() / 255, r) for r in (8, 4, 2)]
@@ -725,9 +719,9 @@ same(wrong["no offsets, x and y exchanged"], maps[2].permute(2, 1, 0))
 assert wrong["head 0, not divided"].max() < 1e-3
 
 # %% [markdown]
-# - **Exchanged**, each cell reads the mirror image of its surroundings. Cells on the diagonal, the picture's middle among them, are right,
-#   so square maps, random inputs and a falling loss hide it.
-# - **Not divided**, an offset of one cell is the whole width: every place lies outside and reads zeros. And it never comes back: far outside there is no gradient.
+# - **Exchanged**, a cell reads around its mirror image. Cells on the diagonal, the picture's middle among them, are right, which
+#   hides the mistake.
+# - **Not divided**, an offset of one cell is the whole width: every place lies outside, reads zeros, and stays there.
 #
 # How many places get a gradient at all?
 
@@ -748,8 +742,8 @@ print(f"divided {gets[0]:.0%}, not divided {gets[1]:.1%}")
 assert gets[0] > 0.3 and gets[1] < 0.05
 
 # %% [markdown]
-# **How to notice it in your own training.** Log the share of places outside, and that in the own segment, before the first step. And keep
-# the test of the first panel: with offsets of 0, and all weight on its own level, a cell reads itself.
+# **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its own
+# level, a cell reads itself. And log, before the first step, what the first look reads:
 
 # %%
 broken = {
@@ -779,8 +773,8 @@ table(
 #
 # ### 5.1 ★ Centres
 #
-# Write the reference points of all cells, level by level, in a level row by row, as fractions of the picture. For levels of 1 × 2 and
-# 2 × 4 cells, they begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25).
+# Write the reference points of all cells, level by level, row by row, as fractions of the picture. Levels of 1 × 2 and
+# 2 × 4 cells begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25).
 
 
 # %%
@@ -835,8 +829,8 @@ exercise("5.2", places)
 # %% [markdown]
 # ### 5.3 ★★★ One head
 #
-# Write the sum of one head, without `grid_sample` and `embedding_bag`. `values` has the cells of all levels, one level after the other;
-# Q cells ask.
+# Write the sum of one head, without `grid_sample` and `embedding_bag`. `values` has the cells of one level after the other; Q
+# cells ask.
 
 
 # %%
@@ -864,8 +858,8 @@ exercise("5.3", one_head)
 # %% [markdown]
 # ### 5.4 ★★ The first look
 #
-# Head i of `heads` looks at the angle 2π i / heads, from the x axis towards y (which grows downwards). Its point p lies on a square around the cell: the larger
-# of its two coordinates is p + 1, in absolute value. For 8 heads: (1, 0), (1, 1), (0, 1), and so on.
+# Head i looks at the angle 2π i / heads, from the x axis towards y (which grows downwards). Its place p = 0, 1, … lies on a square
+# around the cell: the larger of |x| and |y| is p + 1. The first places of 8 heads: (1, 0), (1, 1), (0, 1), and so on.
 
 
 # %%
@@ -894,15 +888,12 @@ exercise("5.4", first_offsets)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | layers | 6 | 6, feed-forward of 1,024 | the same |
-# | levels | 1/8, 1/16, 1/32 | res5, res4, res3, in this order | the same |
-# | heads and places | Deformable DETR's: 8 and 4 | 8 and 4; the settings for both are never read | 8 and 4 |
-# | vector of the level | – | added to the position, so it reaches queries alone | the same |
-# | operation | – | a CUDA extension; without it `grid_sample`, level by level | sums of rows, own backward pass |
-# | places outside | – | read zeros | the same |
-# | padding | – | counts as picture | the same |
-# | $F_{pixel}$ | – | one step of a pyramid, bilinear; a 1 × 1 convolution | the same |
-# | PQ on COCO, ResNet-50 | 51.9 (pyramid of chapter 4: 50.7) | | not trained |
+# | layers, levels | 6; 1/8 to 1/32 | 6; res5, res4, res3 in this order | the same |
+# | heads, places | as in Deformable DETR | 8, 4; the settings for both are never read | 8, 4 |
+# | vector of the level | – | added to the position: reaches queries alone | the same |
+# | operation | – | a CUDA extension, or `grid_sample` | sums of rows, own backward pass |
+# | enlarging to $F_{pixel}$ | – | bilinear; a 1 × 1 convolution | the same |
+# | PQ on COCO, ResNet-50 | 51.9 (pyramid: 50.7) | | not trained |
 
 # %% [markdown]
 # ## In the library
@@ -924,13 +915,13 @@ library_table(
 # ## Recap
 #
 # - Full attention among cells grows with S², twelve places a head with S.
-# - A bilinear read is four rows with shares; a head adds 48 rows, with weights that sum to 1 before shares fall outside.
-# - Centres lie half a cell inside of the picture, and are fractions, the same on all levels.
+# - A read is four rows with shares; a head adds 48 rows.
+# - Centres are fractions, the same on all levels, half a cell from the edge.
 # - Offsets count cells of the level that is read: divide by its w and h.
-# - One head's sum needs hats over columns and rows, and a product.
-# - Before training, eight heads look in eight directions, 1 to 4 cells far, with equal weights.
+# - One head's sum: hats over columns and rows, weights, values.
+# - At first eight heads look in eight directions, 1 to 4 cells far.
 # - As rows, one head's part of a cell is one piece of memory.
-# - With offsets of 0, a cell must read itself: this finds exchanged axes.
+# - With offsets of 0 a cell must read itself.
 
 # %% [markdown]
 # ## Further reading
@@ -939,5 +930,4 @@ library_table(
 # - [Deformable convolution](https://arxiv.org/abs/1703.06211): offsets that learn, before there was attention.
 # - [The paper](https://arxiv.org/abs/2112.01527), Table 4e: five pixel decoders side by side.
 #
-# How fast the sum of rows is, and why, is the matter of [appendix E](E_how_fast_and_why.ipynb); what is done with P5, P4 and P3, of
-# [chapter 7](07_masked_attention.ipynb).
+# [Appendix E](E_how_fast_and_why.ipynb) measures the sum of rows; [chapter 7](07_masked_attention.ipynb) looks at P5, P4 and P3.

@@ -69,7 +69,6 @@ REFERENCE = [
     Wrong(_as_maps, "one tensor of all levels is wanted, (S, 2): put them together"),
 ]
 
-
 # ---- 5.2 from offsets to places
 
 
@@ -146,7 +145,6 @@ PLACES = [
         "a point may lie outside of the picture (it reads zeros there): do not pull it back",
     ),
 ]
-
 
 # ---- 5.3 the sum of one head
 
@@ -255,7 +253,6 @@ HEAD = [
     Wrong(_summed(first=True), "add up all levels: yours keeps the last one alone"),
     Wrong(lambda *given: _summed()(*given).T, "channels last: (Q, D), not (D, Q)"),
 ]
-
 
 # ---- 5.4 where the heads look first
 
