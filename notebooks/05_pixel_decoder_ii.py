@@ -37,9 +37,10 @@ setup(seed=0)
 where_we_are("pixel decoder")
 
 # %% [markdown]
-# A backbone turns a picture into four maps, res2 to res5. A vector of a map is a **cell**; it stands for a square of pixels,
-# whose side, 4, 8, 16 or 32, is the map's **stride**. The **pixel decoder** makes P5, P4 and P3 of them, for queries to look
-# at, and $F_{pixel}$, to draw masks on. Chapter 4 did it with a **feature pyramid**: enlarge the coarser map, add the finer one.
+# A backbone turns a picture into four maps, res2 to res5. A vector of a map is a **cell**; it stands for a square of
+# pixels, whose side, 4, 8, 16 or 32, is the map's **stride**. The **pixel decoder** makes P5, P4 and P3 of them, for
+# queries to look at, and $F_{pixel}$, to draw masks on. Chapter 4 did it with a **feature pyramid**: enlarge the coarser
+# map, add the finer one.
 #
 # ### Attention in one breath
 #
@@ -156,6 +157,7 @@ show(
 #
 # In float64, so that only mistakes can differ.
 
+
 # %%
 def slow_read(image, x, y):
     """A map (D, h, w) at one place -> (D,)"""
@@ -219,7 +221,8 @@ def by_level(values, sizes, locations, weights):
 # %% [markdown] tags=["demo"]
 # ### A sum of rows
 #
-# A read is a weighted sum of four cells, so a head adds 3 levels × 4 places × 4 cells = 48 rows. Which rows, and with what share?
+# A read is a weighted sum of four cells, so a head adds 3 levels × 4 places × 4 cells = 48 rows. Which rows, and with what
+# share?
 
 
 # %% tags=["demo"]
@@ -294,8 +297,8 @@ same(there_and_back(sum_of_rows), there_and_back(slow), tolerance=1e-12)
 #
 # ### How rows lie in memory
 #
-# Memory is one long line. Here are four cells with two heads of three channels (h and d). Head 1 reads cell 2: where are its three
-# numbers?
+# Memory is one long line. Here are four cells with two heads of three channels (h and d). Head 1 reads cell 2: where are
+# its three numbers?
 
 # %% tags=["hide-input"]
 cells, heads, D = 4, 2, 3
@@ -489,7 +492,9 @@ from minim2f.ops.deformable import attend
 
 small = [(1, 2), (2, 3)]
 tensors = inputs(small, B=1, points=2)
-assert torch.autograd.gradcheck(lambda v, at, w: attend(v, small, at, w), tensors, eps=1e-7, atol=1e-5)
+assert torch.autograd.gradcheck(
+    lambda v, at, w: attend(v, small, at, w), tensors, eps=1e-7, atol=1e-5
+)
 print("✔ the gradients are the finite differences")
 
 # %% [markdown] tags=["demo"]
@@ -551,17 +556,24 @@ lines = []
 for side in (128, 256, 512, 1024):
     S = sum((side // r) ** 2 for r in (32, 16, 8))
     _, full, few = cost.get(side, (S, None, None))
-    line = [f"{side} × {side}", f"{S:,}", f"{4 * S**2 * 256 / 1e9:.1f}", f"{96 * S * 256 / 1e9:.2f}"]
+    line = [
+        f"{side} × {side}",
+        f"{S:,}",
+        f"{4 * S**2 * 256 / 1e9:.1f}",
+        f"{96 * S * 256 / 1e9:.2f}",
+    ]
     line += [f"{8 * S**2 * 4 / 1e6:,.0f} MB", f"{96 * S * 4 / 1e6:.1f} MB"]
     lines.append(line + [f"{ms:.1f}" if ms else "–" for ms in (full, few)])
-header = ["picture", "S", "full, billion operations", "twelve places", "weights, full", "twelve places"]
-table([*header, "full, ms", "twelve places, ms"], lines)
+header = ["picture", "S", "billion operations: full", "twelve places"]
+header += ["memory of the weights: full", "twelve places", "milliseconds: full", "twelve places"]
+table(header, lines)
 for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
     print(f"{step}: full {full:.0f} times, twelve places {few:.1f} times as long")
 
 # %% [markdown]
-# *Verdict:* 16 is right. 4 is right for the first step; at the second, rows no longer fit into the processor's fast memory, and it is 6 to 9. So at
-# 512, twelve places compute S/24 = 224 times less, but are only 20 to 30 times as fast (appendix E).
+# *Verdict:* 16 is right. 4 is right for the first step; at the second, rows no longer fit into the processor's fast memory,
+# and it is 6 to 8. So at 512, twelve places compute S/24 = 224 times less, but are only 20 to 30 times as fast (appendix
+# E).
 #
 # ### Do learned places pay?
 #
@@ -585,7 +597,9 @@ for n, seed in enumerate(seeds):
 table(["", *scores], lines)
 settings = stored["settings"]
 spent = sum(run["seconds"] for run in runs.values())
-print(f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes, {spent / 60:.0f} minutes:")
+print(
+    f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes, {spent / 60:.0f} minutes:"
+)
 print(f"{stored['command']}, torch {stored['versions']['torch']}")
 
 # %% [markdown]
@@ -594,6 +608,7 @@ print(f"{stored['command']}, torch {stored['versions']['torch']}")
 # ### Where do they go?
 #
 # *Hypothesis:* places move into the segment of the cell that asks. Measured over the cells of P3, each place with its weight.
+
 
 # %% tags=["hide-input"]
 def shares_of(found):
@@ -612,7 +627,16 @@ for title, found in moments.items():
     shown = [f"{100 * m:.0f} ± {100 * d:.0f} %" for m, d in zip(mean, spread)]
     shown[3] = f"{mean[3]:.0f} ± {spread[3]:.0f} pixels"
     lines.append([title, *shown])
-header = ["", "own segment", "own, cells of things", "outside", "distance", "of P5", "of P4", "of P3"]
+header = [
+    "",
+    "own segment",
+    "own, cells of things",
+    "outside",
+    "distance",
+    "of P5",
+    "of P4",
+    "of P3",
+]
 table(header, lines)
 
 # %% [markdown]
@@ -667,8 +691,9 @@ header = ["pictures", "cells", "outside, P5", "P4", "P3", "in the own segment"]
 table([*header, "weights of full attention, a layer"], lines)
 
 # %% [markdown]
-# In a scene, four of five first reads on P5 miss the picture. In a photograph one in eight does, and three quarters of
-# all reads stay in the own segment, since segments have more cells. Full attention would have some 10 GB of weights in every layer.
+# In a scene, four of five first reads on P5 miss the picture. In a photograph one in eight does, and three quarters of all
+# reads stay in the own segment, since segments have more cells. Full attention would have some 10 GB of weights in every
+# layer.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -723,8 +748,8 @@ same(wrong["no offsets, x and y exchanged"], maps[2].permute(2, 1, 0))
 assert wrong["head 0, not divided"].max() < 1e-3
 
 # %% [markdown]
-# - **Exchanged**, a cell reads around its mirror image. Cells on the diagonal, the picture's middle among them, are right, which
-#   hides the mistake.
+# - **Exchanged**, a cell reads around its mirror image. Cells on the diagonal, the picture's middle among them, are right,
+#   which hides the mistake.
 # - **Not divided**, an offset of one cell is the whole width: every place lies outside, reads zeros, and stays there.
 #
 # How many places get a gradient at all?
@@ -799,7 +824,8 @@ exercise("5.1", reference_points)
 #
 # <details><summary>Hint 2</summary>
 #
-# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers several times.
+# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers several
+# times.
 #
 # </details>
 
@@ -826,8 +852,8 @@ exercise("5.2", places)
 #
 # <details><summary>Hint 2</summary>
 #
-# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the reference three new
-# axes.
+# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the reference
+# three new axes.
 #
 # </details>
 
@@ -863,8 +889,9 @@ exercise("5.3", one_head)
 # %% [markdown]
 # ### 5.4 ★★ The first look
 #
-# Head i looks at the angle 2π i / heads, from the x axis towards y (which grows downwards). Its place p = 0, 1, … lies on a square
-# around the cell: the larger of |x| and |y| is p + 1. The first places of 8 heads: (1, 0), (1, 1), (0, 1), and so on.
+# Head i looks at the angle 2π i / heads, from the x axis towards y (which grows downwards). Its place p = 0, 1, … lies on a
+# square around the cell: the larger of |x| and |y| is p + 1. The first places of 8 heads: (1, 0), (1, 1), (0, 1), and so
+# on.
 
 
 # %%
@@ -935,4 +962,5 @@ library_table(
 # - [Deformable convolution](https://arxiv.org/abs/1703.06211): offsets that learn, before attention.
 # - [The paper](https://arxiv.org/abs/2112.01527), Table 4e: five pixel decoders.
 #
-# [Appendix E](E_how_fast_and_why.ipynb) measures the sum of rows; [chapter 7](07_masked_attention.ipynb) looks at P5, P4 and P3.
+# [Appendix E](E_how_fast_and_why.ipynb) measures the sum of rows; [chapter 7](07_masked_attention.ipynb) looks at P5, P4
+# and P3.
