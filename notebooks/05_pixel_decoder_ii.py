@@ -573,7 +573,7 @@ for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
     print(f"{step}: full {full:.0f} times, twelve places {few:.1f} times as long")
 
 # %% [markdown]
-# *Verdict:* 16 is right. For twelve places, 4 is about right for the first step; the second is 6 to 10, probably since the
+# *Verdict:* 16 is right. For twelve places the first step takes 3 to 5 times as long, the second 6 to 10, probably since the
 # rows no longer fit into the processor's fast memory. At 512 they compute S/24 = 224 times less, and are only 20 to 30
 # times as fast (appendix E).
 #
