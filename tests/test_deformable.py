@@ -38,6 +38,13 @@ def test_fast_is_slow(mkl, monkeypatch):
         torch.testing.assert_close(a, b)
 
 
+def test_the_sum_is_the_sum_of_transformers():
+    m2f = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+    values, locations, weights = inputs()
+    theirs = m2f.multi_scale_deformable_attention(values, SIZES, locations, weights)
+    torch.testing.assert_close(attend(values, SIZES, locations, weights).flatten(2), theirs)
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_half_precision_is_read_in_float32(kind):
     tensors = [t.detach().to(kind).requires_grad_() for t in inputs()]

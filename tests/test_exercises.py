@@ -22,7 +22,9 @@ from minim2f.book.exercises import Exercise, Wrong
 from minim2f.book.same import gap
 from minim2f.data import Sample
 from minim2f.data.coco_panoptic import id_to_rgb
-from minim2f.ops import sampling
+from minim2f.model.deformable import DeformableAttention
+from minim2f.model.position import pixel_centres
+from minim2f.ops import deformable, sampling
 from minim2f.training import matching
 
 THERE = [asked for number in exercises.chapters() for asked in exercises.of_chapter(number)]
@@ -68,6 +70,12 @@ EQUIVALENT = {
     "4.3": {
         "sums.insert(0, side + F.interpolate(sums[0], side.shape[2:], mode='nearest'))"
         " → sums.insert(0, side + F.interpolate(sums[0], side.shape[2:]))": "the default",
+    },
+    "5.3": {
+        "across = (1 - (u[..., None] - torch.arange(w)).abs()).clamp(min=0)"
+        " → across = (1 - (torch.arange(w) - u[..., None]).abs()).clamp(min=0)": "a distance",
+        "down = (1 - (v[..., None] - torch.arange(h)).abs()).clamp(min=0)"
+        " → down = (1 - (torch.arange(h) - v[..., None]).abs()).clamp(min=0)": "a distance",
     },
     "7.1": {
         "allowed = allowed | ~allowed.any(-1, keepdim=True)"
@@ -280,6 +288,70 @@ def test_solutions_of_chapter_4_equal_the_library_and_torchvision() -> None:
     torch.testing.assert_close(mine, list(theirs(named).values()))
 
 
+def centres_by_meshgrid(sizes):
+    levels = []
+    for h, w in sizes:
+        y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+        levels.append(torch.stack([x / w, y / h], dim=-1).reshape(-1, 2))
+    return torch.cat(levels)
+
+
+def places_level_by_level(reference, offsets, sizes):
+    out = offsets.clone()
+    for j, (h, w) in enumerate(sizes):
+        out[:, :, j, :, 0] = reference[:, 0, None, None] + offsets[:, :, j, :, 0] / w
+        out[:, :, j, :, 1] = reference[:, 1, None, None] + offsets[:, :, j, :, 1] / h
+    return out
+
+
+def head_neighbour_by_neighbour(values, sizes, at, weights):
+    """Four rows of the table a place, each with its share."""
+    out, begin = torch.zeros(len(at), values.shape[1]), 0
+    for j, (h, w) in enumerate(sizes):
+        u, v = at[:, j, :, 0] * w - 0.5, at[:, j, :, 1] * h - 0.5
+        for x, y in (
+            (x, y) for x in (u.floor(), u.floor() + 1) for y in (v.floor(), v.floor() + 1)
+        ):
+            share = (1 - (u - x).abs()) * (1 - (v - y).abs())
+            share = share * ((x >= 0) & (x < w) & (y >= 0) & (y < h))
+            row = begin + y.clamp(0, h - 1).long() * w + x.clamp(0, w - 1).long()
+            out += ((share * weights[:, j])[..., None] * values[row]).sum(1)
+        begin += h * w
+    return out
+
+
+def head_by_the_library(values, sizes, at, weights):
+    locations, weights = at[None, :, None], weights[None, :, None]
+    return deformable.attend_slow(values[None, :, None], sizes, locations, weights)[0, :, 0]
+
+
+def looks_by_cutting_a_circle(heads, points):
+    """Far out on the circle, pulled back onto the square."""
+    angle = torch.arange(heads) / heads * 2 * torch.pi
+    around = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    ring = around / torch.maximum(around[:, :1].abs(), around[:, 1:].abs())
+    return torch.stack([ring * (p + 1) for p in range(points)], dim=1)
+
+
+def test_solutions_of_chapter_5_equal_the_library() -> None:
+    seeded, sizes = torch.Generator().manual_seed(0), [(2, 3), (4, 5)]
+    centres = exercises.find("5.1").reference(sizes)
+    torch.testing.assert_close(centres, torch.cat([pixel_centres(*s, centres) for s in sizes]))
+
+    offsets = torch.randn(26, 3, 2, 4, 2, generator=seeded)
+    at = exercises.find("5.2").reference(centres, offsets, sizes)
+    theirs = centres[:, None, None, None] + deformable.as_fractions(offsets[None], sizes)[0]
+    torch.testing.assert_close(at, theirs)
+
+    values = torch.randn(26, 7, generator=seeded)
+    weights = torch.rand(26, 2, 4, generator=seeded)
+    mine = exercises.find("5.3").reference(values, sizes, at[:, 1], weights)
+    torch.testing.assert_close(mine, head_by_the_library(values, sizes, at[:, 1], weights))
+
+    start = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
+    torch.testing.assert_close(exercises.find("5.4").reference(8, 4), start[:, 2])
+
+
 def dice_row_by_row(mask_logits, masks):
     cost = torch.zeros(len(mask_logits), len(masks))
     for n in range(len(mask_logits)):
@@ -355,6 +427,11 @@ def pieces_by_growing(mask):
         ("4.2", sample_on_a_rim_of_zeros, "✔"),
         ("4.2", sample_by_the_library, "✘ 4.2 the exercise asks you to do without"),
         ("4.3", pyramid_by_recursion, "✔"),
+        ("5.1", centres_by_meshgrid, "✔"),
+        ("5.2", places_level_by_level, "✔"),
+        ("5.3", head_neighbour_by_neighbour, "✔"),
+        ("5.3", head_by_the_library, "✘ 5.3 Forbidden: the exercise asks you to do without"),
+        ("5.4", looks_by_cutting_a_circle, "✔"),
         ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
         ("9.2", dice_by_einsum, "✔"),
         ("9.4", total_by_the_library, "✘ 9.4 the exercise asks you to do without"),
