@@ -38,29 +38,25 @@ where_we_are("backbone")
 
 # %% [markdown]
 # A **backbone** turns a picture of H × W pixels into four maps, res2 to res5, each made from the one before. A vector of a
-# map, or **cell**, stands for a square of pixels; its side is the map's **stride**: 4, 8, 16 and 32. Coarser maps have fewer
-# cells with more channels. Everything later in the book looks at these maps, and never again at the picture.
-#
-# What you need from elsewhere:
+# map, or **cell**, stands for a square of pixels; its side is the map's **stride**: 4, 8, 16 and 32. Nothing after the backbone
+# looks at the picture again. What you need from elsewhere:
 #
 # - A **convolution** multiplies a small square of cells, 3 × 3 say, by a learned **kernel**, and adds up. With a **step** of 2
 #   it does so around every second cell only, in both directions.
 # - A **batch norm** brings each channel to mean 0 and spread 1, over all cells of all pictures of a batch, then applies a
 #   learned factor and summand. It keeps running means and variances, and uses those after training.
-# - In **self-attention** each cell has a query, a key and a value, three linear maps of it. The products of its query with all
-#   keys, through a softmax, are weights; it takes home the weighted mean of the values. A **head** does this on some of
-#   the channels.
+# - In **self-attention** each cell has a query, a key and a value, three linear maps of it. Its query times all keys, through
+#   a softmax, gives weights; it takes home the weighted mean of the values. A **head** does this on some of the channels.
 
 # %% [markdown]
 # ## Predict
 #
-# The backbone of the book's tiny model has nine convolutions one after the other, nearly all 3 × 3. A cell of its res5 stands for 32 × 32 pixels. How
-# large is the square of pixels that can change the cell? And does it listen to all of them alike?
+# The book's tiny model has a backbone of nine convolutions in a row, eight of them 3 × 3. A cell of its res5 stands for
+# 32 × 32 pixels. How large is the square of pixels that can change the cell? And does it listen to all of them alike?
 #
 # <details><summary>Answer</summary>
 #
-# 195 × 195, four times as much as a whole scene has. No: most of what changes it lies in the middle. How much, you
-# will measure.
+# 195 × 195, four whole scenes. No: most of what changes it lies in the middle. How much, you will measure.
 #
 # </details>
 
@@ -81,11 +77,11 @@ second = F.conv1d(first, ones, padding=1)
 assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 
 # %% [markdown] tags=["demo"]
-# By hand: cell 4 reads the cells 3, 4 and 5 of `first`. Those stand two pixels apart and read three pixels each: 5 to 7, 7 to
-# 9, 9 to 11. So cell 4 can see the seven pixels from 5 to 11: its **receptive field**.
+# By hand: cell 4 reads the cells 3, 4 and 5 of `first`, and those read the pixels 5 to 7, 7 to 9 and 9 to 11. So cell 4 can
+# see seven pixels, 5 to 11: its **receptive field**.
 #
 # - The gradient counts **paths**. Pixels 7 and 9 have two paths to the cell, the others one.
-# - Cell 4 stands for the pixels 8 and 9. Its field is centred at pixel 8, the *first* of them, and not between them. Keep that in mind.
+# - Cell 4 stands for the pixels 8 and 9, but its field is centred at pixel 8, the *first* of them.
 
 # %% [markdown]
 # ## The equation
@@ -94,8 +90,8 @@ assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 #
 # $$R \leftarrow R + (\kappa - 1)\,r, \qquad r \leftarrow t\,r, \qquad \text{from } R = r = 1.$$
 #
-# A **residual block** adds something to what it gets, rather than making it anew; a **norm** in use is a scale and a shift;
-# attention in a **window** adds two things to its scores:
+# A **residual block** adds something to what it gets; a **norm** in use is a scale and a shift; attention in a **window** adds
+# two things to its scores:
 #
 # $$\mathrm{block}(x) = \mathrm{ReLU}\big(f(x) + x\big), \qquad \mathrm{norm}(x) = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta, \qquad \mathrm{softmax}\Big(\frac{q\,k^\top}{\sqrt d} + b + M\Big)\,v$$
 #
@@ -114,8 +110,8 @@ assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 #
 # ### What a cell can see
 #
-# A **ResNet** begins with a **stem**: a 7 × 7 convolution and a 3 × 3 maximum, both with step 2, so its cells have stride 4. Then come
-# four **stages** of blocks; the first block of res3, res4 and res5 has a step of 2. The tiny model has one **basic block** a stage: two
+# A **ResNet** begins with a **stem**: a 7 × 7 convolution and a 3 × 3 maximum, both with step 2. Four **stages** of blocks make
+# res2 to res5; the first block of res3, res4 and res5 has a step of 2. The tiny model has one **basic block** a stage: two
 # 3 × 3 convolutions. ResNet-50 has 3, 4, 6 and 3 **bottlenecks**: 1 × 1, 3 × 3, 1 × 1.
 
 
@@ -146,8 +142,8 @@ print(can_see)
 # %% [markdown]
 # ### Windows
 #
-# A **Swin transformer** uses attention instead of convolutions, but only among the cells of a window, so its cost grows with the
-# picture's area, not with its square. Cutting is slicing. (`attend` below gets all windows of all pictures at once.)
+# A **Swin transformer** uses attention instead, but only among the cells of a window: so its cost grows with the picture's
+# area, not with the square of that. Cutting is slicing:
 
 
 # %% tags=["demo"]
@@ -169,8 +165,8 @@ x = torch.randn(2, 8, 12, 3)
 same(join(cut(x, 4), x, 4), x)
 
 # %% [markdown]
-# Attention does not know where its cells lie. So every **relative position**, such as "one down, two to the left", has a learned
-# number for each head, which is added to the scores. Count them row by row, from the step farthest up and left:
+# Attention does not know where its cells lie. So every **relative position**, the step from a key to its query, has a learned
+# number for each head, which is added to the score. Count them row by row, from the step farthest up and left:
 
 
 # %% tags=["demo"]
@@ -193,8 +189,8 @@ print(slow_index(2))
 #
 # ### A residual block, and a ResNet of four
 #
-# Why add? Where a plain pile of layers must learn to pass things on, a block passes them on unless it learns otherwise.
-# If a block changes size or channels, what passes by needs a 1 × 1 convolution, the **shortcut** (torchvision: `downsample`).
+# A plain pile of layers must learn to pass things on; a residual block passes them on unless it learns otherwise.
+# If it changes size or channels, what passes by needs a 1 × 1 convolution, the **shortcut** (torchvision: `downsample`).
 
 
 # %% tags=["demo"]
@@ -247,8 +243,8 @@ class MyResNet(nn.Module):
 # %% [markdown] tags=["demo"]
 # ### A Swin block
 #
-# Windows never exchange anything. So every second block **shifts** them by half a window: it rolls the map, cuts it as always, and rolls
-# it back. Rolling brings cells of opposite edges into one window, which are no neighbours at all: $M$ keeps them apart.
+# Windows never exchange anything. So every second block **shifts** them by half a window: it rolls the map, cuts as always, and
+# rolls back. Rolling brings cells of opposite edges into one window, though they are no neighbours: $M$ keeps them apart.
 
 
 # %% tags=["demo"]
@@ -300,14 +296,14 @@ class MySwinBlock(nn.Module):
 
 
 # %% [markdown]
-# A Swin transformer cuts the picture into patches of 4 × 4 pixels, one cell each. Between stages, four neighbouring cells are put
-# into one. So its maps have the strides of a ResNet, and the rest of the model does not care which it gets.
+# A Swin transformer makes a cell of every 4 × 4 pixels; between stages, it puts four neighbouring cells into one. So its maps
+# have the strides of a ResNet, and the rest of the model does not care which it gets.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# Your ResNet with the weights of the trained tiny model, and a scene that it has not seen. (`shapes.watch` records what
-# is checked; `model.batch` normalises pictures and stacks them.)
+# Your ResNet with the trained tiny model's weights, and an unseen scene. (`shapes.watch` records what is checked;
+# `model.batch` normalises pictures and stacks them.)
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -413,9 +409,8 @@ images = model.batch([sample.image for sample in (scenes[i] for i in range(40))]
 same(mine, model.backbone, images[:4], tolerance=1e-4)
 
 # %% [markdown]
-# The outside witness, torchvision itself: a block with random weights, whose norms have seen some batches; then Swin blocks, on two
-# pictures, without and with shift. Its weights fit because our layers have the same names. (Its table of rows, `relative_position_index`, we leave out: we
-# have our own.)
+# The outside witness, torchvision: a block with random weights, whose norms have seen some batches; then Swin blocks without
+# and with shift. The weights fit since our layers have the same names; its `relative_position_index` we leave out, having our own.
 
 # %%
 from torchvision.models.resnet import BasicBlock
@@ -442,9 +437,9 @@ for shift in (0, 3):
 #
 # ### What a cell sees
 #
-# The equation says which pixels *can* act on a cell. How strongly do they? Take the gradient of the middle cell with respect to the
-# picture; its square, summed over colours, averaged over pictures, is the **influence** of a pixel. A cell has many channels, so
-# we ask for a random mixture of them. The pictures are mosaics of nine scenes, so that the whole field fits in.
+# The equation says which pixels *can* act on a cell. How strongly do they? Take the gradient of the middle cell (of a random
+# mixture of its channels) with respect to the picture; its square, summed over colours and averaged over pictures, is the
+# **influence** of a pixel. The pictures are mosaics of nine scenes, so that the whole field fits in.
 
 
 # %% tags=["demo"]
@@ -526,8 +521,8 @@ def side(heat, centre):
 # %% [markdown]
 # *Hypothesis:* a cell uses only the middle of what it can see, and training widens what it uses.
 #
-# We need the same network before and after: three seeds, each measured, trained for some hundred steps, and measured again on the same
-# mosaics. That takes minutes; it was run before and stored. (`same` compares our two functions with those of the stored run.)
+# Three seeds, each measured, trained for some hundred steps, and measured again on the same mosaics. That takes minutes; it was
+# run before and stored. (The first lines check our functions against those of the stored run.)
 
 # %%
 from minim2f.book import experiments
@@ -565,8 +560,8 @@ table([*header, "trained − random, same seed", "90 %, model tiny"], lines)
 #
 # ### On photographs
 #
-# Would ResNet-50 see a whole segment of a COCO photograph, enlarged to a short side of 800 pixels as published models do? For
-# how many segments does the box around them fit into the field of some cell?
+# Can a cell of ResNet-50 see a whole segment of a COCO photograph, enlarged to a short side of 800 pixels as for published
+# models? That is, is the box around the segment no larger than the field?
 
 
 # %%
@@ -633,9 +628,9 @@ print(", ".join(f"{name}: PQ {value:.2f}" for name, value in pq.items()))
 assert pq["moved"] < pq["right"] - 0.2
 
 # %% [markdown]
-# Bottlenecks have known both places. The first ResNets had the step in the 1 × 1 convolution, torchvision has it in the 3 × 3. Train either, and it works; but
-# weights belong to their place. The gradient tells which one you have: a 1 × 1 convolution with a step of 2 reads one
-# cell of four, and so does the shortcut.
+# Bottlenecks have known both places: the first ResNets had the step in the 1 × 1 convolution, torchvision has it in the 3 × 3.
+# Either can be trained, but weights belong to their place. The gradient tells which one you have: a 1 × 1 convolution
+# with a step of 2 reads one cell of four, and so does the shortcut.
 
 
 # %%
@@ -656,8 +651,8 @@ assert unread(block) == 0 and unread(swapped(block)) == 0.75
 # %% [markdown] tags=["demo"]
 # ### A norm that mixes pictures
 #
-# In training, a batch norm takes mean and variance from the batch. Then what a cell holds depends on the other pictures. By
-# how much? Twice the same scene, in other company:
+# In training, a batch norm takes mean and variance from the batch, so a cell depends on the other pictures too. By how much?
+# Twice the same scene, in other company:
 
 # %% tags=["demo"]
 learning = copy.deepcopy(model.backbone).train()
@@ -737,17 +732,16 @@ show(
 )
 
 # %% [markdown]
-# **How to notice it in your own training.** None of the three raises an error. A stride out of place shows when weights are
-# copied: compare *numbers* with their origin, on one picture, map by map. A mixing norm shows when a picture's result depends
-# on its batch. A leak shows in a gradient, or when you change a pixel at one edge and look at the other.
+# **How to notice it in your own training.** None of the three raises an error. After copying weights, compare the maps of one
+# picture with those of their origin, number by number. Ask whether a picture's maps depend on its batch. Change a pixel
+# at one edge, and look at the other.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 3.1 ★ Fold a norm
 #
-# A convolution without bias, then a frozen norm: make *one* convolution with a bias that does the same. Programs for use do
-# that, and save the norm.
+# A convolution without bias, then a frozen norm: make *one* convolution with a bias that does the same.
 
 
 # %%
@@ -774,8 +768,8 @@ exercise("3.1", fold)
 # %% [markdown]
 # ### 3.2 ★★ The block of ResNet-50
 #
-# A bottleneck makes its cells narrow, looks around, and makes them wide again: 1 × 1, 3 × 3, 1 × 1. Norms are folded in, so each of
-# `one`, `two`, `three` and `shortcut` is a pair of kernels and bias. Put the stride where torchvision has it.
+# A bottleneck: 1 × 1 to few channels, 3 × 3, 1 × 1 to many. Norms are folded in, so each of `one`, `two`, `three` and `shortcut`
+# is a pair of kernels and bias. Put the stride where torchvision has it.
 
 
 # %%
@@ -802,8 +796,8 @@ exercise("3.2", bottleneck)
 # %% [markdown]
 # ### 3.3 ★★ Windows on a map of any size
 #
-# Maps are seldom whole windows. Fill them up with zeros on the right and below, cut, let `attend` change the windows, put
-# them back, take away what was filled up. This time without `split`: by reshaping, which copies nothing until it must.
+# Fill the map up with zeros on the right and below, cut it, let `attend` change all windows at once, put them back, and take
+# away what was filled up. This time by reshaping, without `split`.
 
 
 # %%
@@ -831,8 +825,8 @@ exercise("3.3", in_windows)
 # %% [markdown]
 # ### 3.4 ★★★ Relative positions
 #
-# The numbers that a window of height × width cells adds to its scores, without loops. Windows need not be square here, so
-# check what `slow_index` takes for granted.
+# What a window of height × width cells adds to its scores, without loops. It need not be square: what does `slow_index` take
+# for granted?
 
 
 # %%

@@ -11,14 +11,12 @@ from torch.nn import functional as F
 from minim2f.book.exercises import Exercise, ch03_wrong, integer
 from minim2f.book.exercises.forbidden import watchful
 
-Layer = tuple[Tensor, Tensor]
-
 # ---- 3.1 a frozen norm costs nothing
 
 
 def fold(
     kernels: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Layer:
+) -> tuple[Tensor, Tensor]:
     """The one convolution that does what a convolution and a frozen norm after it do.
 
     Args:
@@ -60,7 +58,12 @@ _NORMS = [  # as many inputs as outputs; a channel that never varied; a factor o
 
 
 def bottleneck(
-    x: Tensor, one: Layer, two: Layer, three: Layer, shortcut: Layer | None, stride: int
+    x: Tensor,
+    one: tuple[Tensor, Tensor],
+    two: tuple[Tensor, Tensor],
+    three: tuple[Tensor, Tensor],
+    shortcut: tuple[Tensor, Tensor] | None,
+    stride: int,
 ) -> Tensor:
     """A residual block of three convolutions, 1 x 1, 3 x 3 and 1 x 1, into which norms are folded.
 
@@ -81,7 +84,7 @@ def bottleneck(
     return (y + x).relu()
 
 
-def _layer(g: torch.Generator, inputs: int, outputs: int, side: int) -> Layer:
+def _layer(g: torch.Generator, inputs: int, outputs: int, side: int) -> tuple[Tensor, Tensor]:
     kernels = torch.randn(outputs, inputs, side, side, generator=g) / (inputs * side**2) ** 0.5
     return kernels, torch.randn(outputs, generator=g) / 2
 

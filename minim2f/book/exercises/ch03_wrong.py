@@ -285,10 +285,6 @@ POSITIONS = [
         "a step to the right may lead in either direction: there are 2w − 1 of them, not w",
     ),
     Wrong(
-        _bias(lambda down, right, h, w: (down + h - 1) * 2 * w + right + w - 1),
-        "there are 2w − 1 steps to the right, not 2w: no step at all is counted once",
-    ),
-    Wrong(
         _bias(lambda down, right, h, w: _number(down.abs(), right.abs(), h, w)),
         "left and right are two different steps: keep the sign",
     ),
