@@ -41,10 +41,10 @@ where_we_are("backbone")
 # map, or **cell**, stands for a square of pixels; its side is the map's **stride**: 4, 8, 16 and 32. Nothing after the backbone
 # looks at the picture again. What you need from elsewhere:
 #
-# - A **convolution** multiplies a small square of cells, 3 × 3 say, by a learned **kernel**, and adds up. With a **step** of 2
-#   it does so around every second cell only, in both directions.
-# - A **batch norm** brings each channel to mean 0 and spread 1, over all cells of all pictures of a batch, then applies a
-#   learned factor and summand. It keeps running means and variances, and uses those after training.
+# - A **convolution** multiplies a small square of cells by a learned **kernel**, and adds up; with a **step** of 2, around every
+#   second cell only.
+# - A **batch norm** brings each channel to mean 0 and spread 1, over all cells of a batch of pictures, then applies a learned
+#   factor and summand. After training it uses running means and variances instead.
 # - In **self-attention** each cell has a query, a key and a value, three linear maps of it. Its query times all keys, through
 #   a softmax, gives weights; it takes home the weighted mean of the values. A **head** does this on some of the channels.
 
@@ -101,7 +101,7 @@ assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 # | $r$, $R$ | `r`, `R` | | stride so far, side of the receptive field, in pixels |
 # | $f$ | `conv1`, `conv2` | | convolutions, each with a norm |
 # | $\mu$, $\sigma^2$, $\gamma$, $\beta$ | `running_mean`, `running_var`, `weight`, `bias` | (C,) | mean, variance, factor, summand of a channel; $\varepsilon$ is tiny |
-# | $q$, $k$, $v$ | `q`, `k`, `v` | (windows, heads, cells, $d$) | queries, keys, values |
+# | $q$, $k$, $v$ | `q`, `k`, `v` | (windows, heads, cells, $d$) | queries, keys, values; $d$ channels a head |
 # | $b$ | `relative_position_bias_table` | (steps, heads) | a number for each step from cell to cell |
 # | $M$ | `M` | (windows, 1, cells, cells) | $-\infty$ between cells that are no neighbours, else 0 |
 
@@ -143,7 +143,8 @@ print(can_see)
 # ### Windows
 #
 # A **Swin transformer** uses attention instead, but only among the cells of a window: so its cost grows with the picture's
-# area, not with the square of that. Cutting is slicing:
+# area, not with the square of that. Cutting is slicing. (`same` prints how far two results are apart, and stops the run if they
+# are.)
 
 
 # %% tags=["demo"]
@@ -173,10 +174,12 @@ same(join(cut(x, 4), x, 4), x)
 def slow_index(window):
     """(window², window²): the row of the table for each pair of a query and a key"""
     cells = [(y, x) for y in range(window) for x in range(window)]
-    a = window - 1  # the longest step
-    return torch.tensor(
-        [[(y - v + a) * (2 * a + 1) + (x - u + a) for v, u in cells] for y, x in cells]
-    )
+    rows = torch.zeros(len(cells), len(cells), dtype=torch.long)
+    for i, (y, x) in enumerate(cells):  # the query
+        for j, (key_y, key_x) in enumerate(cells):
+            down, right = y - key_y + window - 1, x - key_x + window - 1
+            rows[i, j] = down * (2 * window - 1) + right
+    return rows
 
 
 print(slow_index(2))
@@ -277,8 +280,8 @@ class MyAttention(nn.Module):
 
 
 # %% [markdown] tags=["demo"]
-# The block is residual twice: attention among the cells, then two linear layers on each cell by itself. A **layer norm** brings
-# the channels of each cell to mean 0 and spread 1, so nothing depends on other pictures.
+# The block is residual twice: attention, then two linear layers on each cell. A **layer norm** brings the channels of each cell
+# to mean 0 and spread 1, whatever the other cells are.
 
 
 # %% tags=["demo"]
@@ -296,8 +299,8 @@ class MySwinBlock(nn.Module):
 
 
 # %% [markdown]
-# A Swin transformer makes a cell of every 4 × 4 pixels; between stages, it puts four neighbouring cells into one. So its maps
-# have the strides of a ResNet, and the rest of the model does not care which it gets.
+# A Swin transformer makes a cell of every 4 × 4 pixels, and between stages one of four. So its maps have the strides of a
+# ResNet, and the rest of the model need not know which it gets.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
@@ -396,8 +399,7 @@ show(
 )
 
 # %% [markdown]
-# Without the shift, no number of blocks leads out of a window. With it, cell (5, 5) sees a shifted window, which touches four
-# windows, and so on.
+# Without the shift, no number of blocks leads out of a window. With it, a shifted window touches four, and so on.
 
 # %% [markdown]
 # ## Checkpoint
@@ -409,8 +411,8 @@ images = model.batch([sample.image for sample in (scenes[i] for i in range(40))]
 same(mine, model.backbone, images[:4], tolerance=1e-4)
 
 # %% [markdown]
-# The outside witness, torchvision: a block with random weights, whose norms have seen some batches; then Swin blocks without
-# and with shift. The weights fit since our layers have the same names; its `relative_position_index` we leave out, having our own.
+# The outside witness, torchvision: a block with random weights, whose norms have seen some batches, and Swin blocks without and
+# with shift. (Its `relative_position_index` is left out: we have our own.)
 
 # %%
 from torchvision.models.resnet import BasicBlock
@@ -521,8 +523,8 @@ def side(heat, centre):
 # %% [markdown]
 # *Hypothesis:* a cell uses only the middle of what it can see, and training widens what it uses.
 #
-# Three seeds, each measured, trained for some hundred steps, and measured again on the same mosaics. That takes minutes; it was
-# run before and stored. (The first lines check our functions against those of the stored run.)
+# Three seeds, each measured before and after some hundred steps, on the same mosaics; run beforehand, and stored. (The first
+# lines check our functions against those of that run.)
 
 # %%
 from minim2f.book import experiments
@@ -540,6 +542,7 @@ def measured(when, what):
 
 
 before, after = measured("before", "side"), measured("after", "side")
+
 
 # %% tags=["hide-input"]
 def over_seeds(values, form=".0f", sign=""):
@@ -560,8 +563,8 @@ table([*header, "trained − random, same seed", "90 %, model tiny"], lines)
 #
 # ### On photographs
 #
-# Can a cell of ResNet-50 see a whole segment of a COCO photograph, enlarged to a short side of 800 pixels as for published
-# models? That is, is the box around the segment no larger than the field?
+# Is the box around a segment of a COCO photograph, enlarged to a short side of 800 pixels as for published models, no larger
+# than the field of ResNet-50?
 
 
 # %%
@@ -603,8 +606,8 @@ if samples:
 #
 # ### The stride in the wrong place
 #
-# In each stage, move the step of 2 from the first convolution of the block to the second. Weights fit, shapes fit, nothing
-# complains. Predict: what becomes of the trained model? (**PQ**, from 0 to 1, tells how good a panoptic result is.)
+# In each stage, move the step of 2 from the first convolution to the second. Weights and shapes fit. What becomes of the
+# trained model? (**PQ**, from 0 to 1, tells how good a panoptic result is.)
 
 # %% tags=["demo"]
 import copy
@@ -628,9 +631,9 @@ print(", ".join(f"{name}: PQ {value:.2f}" for name, value in pq.items()))
 assert pq["moved"] < pq["right"] - 0.2
 
 # %% [markdown]
-# Bottlenecks have known both places: the first ResNets had the step in the 1 × 1 convolution, torchvision has it in the 3 × 3.
-# Either can be trained, but weights belong to their place. The gradient tells which one you have: a 1 × 1 convolution
-# with a step of 2 reads one cell of four, and so does the shortcut.
+# The first ResNets had the step of a bottleneck in the first 1 × 1, torchvision has it in the 3 × 3. Both can be trained, but
+# weights belong to their place. The gradient tells which it is: a 1 × 1 convolution with a step of 2 reads one cell of four, and
+# so does the shortcut.
 
 
 # %%
@@ -683,8 +686,8 @@ table(["pictures in a batch", "res2 changes by", "res3", "res4", "res5"], lines)
 # %% [markdown]
 # With running statistics nothing changes. BNTEXT
 #
-# Photographs are large; a GPU often holds two. So published models take **frozen** norms: statistics *and* factors stay as
-# ImageNet left them, in training too. Then a norm is what the equation says, and torchvision has it:
+# Photographs are large; a GPU often holds two. So published models **freeze** norms: statistics *and* factors stay as ImageNet
+# left them, in training too. That is the equation, and torchvision has it:
 
 # %%
 from torchvision.ops import FrozenBatchNorm2d
@@ -697,7 +700,7 @@ by_hand = norm.weight * (x - norm.running_mean) / spread + norm.bias
 same(by_hand.movedim(3, 1), frozen.train(), x.movedim(3, 1))
 
 # %% [markdown]
-# A network that starts from random weights cannot freeze them: the tiny model learned its norms, eight pictures at a time.
+# Random weights need norms that learn: the tiny model saw eight pictures at a time.
 
 # %% [markdown]
 # ### A shift without its mask
@@ -856,14 +859,13 @@ exercise("3.4", relative_bias)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | backbones | ResNet-50, -101; Swin-T, S, B, L | the same | the same, and two small ResNets of ten layers |
+# | backbones | ResNet-50, -101; Swin-T, S, B, L | the same | and two small ResNets |
 # | weights at the start | ImageNet | torchvision's, renamed | torchvision's, or random |
 # | stride of a bottleneck | – | in the 3 × 3, as torchvision; a switch has the other | in the 3 × 3 |
 # | norms of a ResNet | – | frozen for COCO, over all GPUs for Cityscapes | frozen; the tiny model learns its own |
 # | outputs of Swin | – | a layer norm for each map | the same |
 # | a map no larger than a window | – | shifted all the same; torchvision does not shift | shifted |
 # | between edges | – | −100 instead of −∞ | −100 |
-# | learning rate | a tenth of the rest | the same | the same |
 # | PQ on COCO | ResNet-50 51.9, Swin-T 53.2, Swin-L 57.8 | | not trained |
 
 # %% [markdown]
@@ -884,7 +886,7 @@ library_table(
 # ## Recap
 #
 # - A field grows by (kernel − 1) · stride with each layer; paths make its middle heavy.
-# - A block adds to what it gets; with the same weights yours equals torchvision's.
+# - With the same weights, your blocks equal torchvision's.
 # - RECAP
 # - Strides, norms and masks go wrong without an error: compare numbers, and ask the gradient.
 # - A frozen norm is a scale and a shift, and disappears in the convolution before it.
@@ -896,5 +898,5 @@ library_table(
 # ## Further reading
 #
 # - [Deep residual learning](https://arxiv.org/abs/1512.03385), section 3: why to add.
-# - [Swin transformer](https://arxiv.org/abs/2103.14030), section 3.2: windows and their shift, with the picture of the rolled map.
+# - [Swin transformer](https://arxiv.org/abs/2103.14030), section 3.2: windows and their shift.
 # - [Understanding the effective receptive field](https://arxiv.org/abs/1701.04128): the same measurement, and why it looks like a bell.
