@@ -771,13 +771,13 @@ exercise("3.1", fold)
 # %% [markdown]
 # ### 3.2 ★★ The block of ResNet-50
 #
-# A bottleneck: 1 × 1 to few channels, 3 × 3, 1 × 1 to many. Norms are folded in, so each of `one`, `two`, `three` and `shortcut`
-# is a pair of kernels and bias. Put the stride where torchvision has it.
+# A bottleneck: 1 × 1 to few channels, 3 × 3, 1 × 1 to many. Norms are left out, so `one`, `two`, `three` and `shortcut` are just
+# kernels. Put the stride where torchvision has it.
 
 
 # %%
 def bottleneck(x, one, two, three, shortcut, stride):
-    """(B, inputs, h, w), three pairs, a pair or None, a number -> (B, outputs, ...)"""
+    """(B, inputs, h, w), kernels, the last ones may be None, a number -> (B, outputs, ...)"""
     ...
 
 
@@ -786,7 +786,7 @@ exercise("3.2", bottleneck)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `F.conv2d(x, *one)` is the first convolution. Count the ReLUs in `MyBlock`, and where they stand.
+# `F.conv2d(x, one)` is the first convolution. Count the ReLUs in `MyBlock`, and where they stand.
 #
 # </details>
 #

@@ -58,35 +58,29 @@ _NORMS = [  # as many inputs as outputs; a channel that never varied; a factor o
 
 
 def bottleneck(
-    x: Tensor,
-    one: tuple[Tensor, Tensor],
-    two: tuple[Tensor, Tensor],
-    three: tuple[Tensor, Tensor],
-    shortcut: tuple[Tensor, Tensor] | None,
-    stride: int,
+    x: Tensor, one: Tensor, two: Tensor, three: Tensor, shortcut: Tensor | None, stride: int
 ) -> Tensor:
-    """A residual block of three convolutions, 1 x 1, 3 x 3 and 1 x 1, into which norms are folded.
+    """A residual block of three convolutions, 1 x 1, 3 x 3 and 1 x 1, without norms and biases.
 
     Args:
         x: (B, inputs, h, w).
-        one, two, three: kernels and bias of each convolution.
-        shortcut: kernels (1 x 1) and bias of the convolution that x passes; None: x stays as it is.
+        one, two, three: the kernels of each convolution.
+        shortcut: the kernels (1 x 1) of the convolution that x passes; None: x stays as it is.
         stride: of the block.
 
     Returns:
         (B, outputs, h / stride, w / stride), rounded up.
     """
-    y = F.conv2d(x, *one).relu()
-    y = F.conv2d(y, *two, stride=stride, padding=1).relu()
-    y = F.conv2d(y, *three)
+    y = F.conv2d(x, one).relu()
+    y = F.conv2d(y, two, stride=stride, padding=1).relu()
+    y = F.conv2d(y, three)
     if shortcut is not None:
-        x = F.conv2d(x, *shortcut, stride=stride)
+        x = F.conv2d(x, shortcut, stride=stride)
     return (y + x).relu()
 
 
-def _layer(g: torch.Generator, inputs: int, outputs: int, side: int) -> tuple[Tensor, Tensor]:
-    kernels = torch.randn(outputs, inputs, side, side, generator=g) / (inputs * side**2) ** 0.5
-    return kernels, torch.randn(outputs, generator=g) / 2
+def _kernels(g: torch.Generator, inputs: int, outputs: int, side: int) -> Tensor:
+    return torch.randn(outputs, inputs, side, side, generator=g) / (inputs * side**2) ** 0.5
 
 
 def _block(g: torch.Generator) -> tuple:
@@ -96,8 +90,8 @@ def _block(g: torch.Generator) -> tuple:
         stride, outputs = 1, inputs
     x = torch.randn(integer(g, 1, 2), inputs, integer(g, 3, 8), integer(g, 3, 8), generator=g)
     sizes = (inputs, narrow, 1), (narrow, narrow, 3), (narrow, outputs, 1)
-    layers = [_layer(g, *size) for size in sizes]
-    return x, *layers, None if plain else _layer(g, inputs, outputs, 1), stride
+    layers = [_kernels(g, *size) for size in sizes]
+    return x, *layers, None if plain else _kernels(g, inputs, outputs, 1), stride
 
 
 # ---- 3.3 windows on a map of any size
