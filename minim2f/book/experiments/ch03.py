@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import torch
@@ -19,6 +20,8 @@ SHARE = 0.9
 
 def experiment(steps: int = 300, seeds: int = 3, unseen: int = 12) -> None:
     """Measures what the cells of the tiny model's backbone see, trains it, and measures again.
+
+    Before the training its norms find their statistics, so that nothing but weights changes.
 
     Args:
         steps: of each training run.
@@ -78,25 +81,34 @@ def shift(heat: Tensor, centre: int) -> float:
     return ((heat.sum(0) @ places + heat.sum(1) @ places) / 2).item()
 
 
+@torch.no_grad()
+def settle(backbone: nn.Module, images: Tensor) -> nn.Module:
+    """Lets norms find their statistics in 40 batches of 8 images; the weights stay as they are."""
+    backbone.train()
+    for _ in range(40):
+        backbone(images[torch.randperm(len(images))[:8]])
+    return backbone.eval()
+
+
 def _learn(seed: int, steps: int, unseen: int) -> dict:
     scenes = open_dataset("scenes", "train")
     torch.manual_seed(seed)
     model = Mask2Former(preset("tiny", categories=scenes.categories))
-    before = _measure(model, unseen)
+    images = model.batch([scenes[i].image for i in range(64)])
+    before = _measure(model, settle(copy.deepcopy(model.backbone), images), unseen)
     train(model, scenes, dataclasses.replace(TINY, steps=steps, seed=seed), progress=False)
-    return {"before": before, "after": _measure(model, unseen)}
+    return {"before": before, "after": _measure(model, model.backbone, unseen)}
 
 
-def _measure(model: Mask2Former, unseen: int) -> dict:
+def _measure(model: Mask2Former, backbone: nn.Module, unseen: int) -> dict:
     """For each level, the side of the square that holds most of the influence, and its shift."""
-    model.eval()
     scenes = open_dataset("scenes", "val", length=9 * unseen)
     tiles = [sample.image for sample in scenes]
     images = model.batch([mosaic(tiles[9 * k : 9 * k + 9]) for k in range(unseen)])
     torch.manual_seed(0)  # the same directions before and after
     found = {"side": [], "shift": []}
     for level in LEVELS:
-        heat = influence(model.backbone, images, level)
+        heat = influence(backbone, images, level)
         centre = images.shape[3] // 2**level // 2 * 2**level
         found["side"].append(side(heat, centre))
         found["shift"].append(round(shift(heat, centre) / 2**level, 3))
