@@ -3,7 +3,7 @@
 #
 # Turn a picture into four maps, with both kinds of network that the paper uses, and measure what a cell of each map has seen.
 #
-# *read 45 min · run 20 s CPU · exercises 50 min*
+# *read 45 min · run 25 s CPU · exercises 50 min*
 #
 # **Needs** chapter 0 · **Library** [`minim2f/model/backbone.py`](../minim2f/model/backbone.py), [`minim2f/model/swin.py`](../minim2f/model/swin.py) · **Paper** sections 3.1 and 4.1
 
@@ -334,7 +334,7 @@ from minim2f import plots
 
 fig, axes = plt.subplots(1, 5, figsize=(9.6, 2.3), layout="constrained")
 plots.draw_image(axes[0], scenes[9].image, "the scene")
-for ax, name in zip(axes[1:], meanings):
+for ax, name in zip(axes[1:], ("res2", "res3", "res4", "res5")):
     length = rows[name].tensor[0].norm(dim=0)
     shade = ax.imshow(length / length.max(), vmin=0, vmax=1)
     ax.set_title(f"{name}, {length.shape[0]} × {length.shape[1]}")
@@ -483,7 +483,7 @@ for (r, R), level in zip(can_see["tiny"], (2, 3, 4, 5)):
 # %% tags=["demo", "hide-input"]
 from matplotlib.patches import Rectangle
 
-fig, axes = plt.subplots(2, 4, figsize=(9, 4.9), layout="constrained")
+fig, axes = plt.subplots(2, 4, figsize=(8.4, 4.7), layout="constrained")
 grey = mosaics[0].float().mean(0)
 for (name, maps), line in zip(heats.items(), axes):
     for ax, (r, R), level in zip(line, can_see["tiny"], (2, 3, 4, 5)):
@@ -544,7 +544,7 @@ def measured(when, what):
 before, after = measured("before", "side"), measured("after", "side")
 assert (after < before).all()
 R = torch.tensor([R for r, R in can_see["tiny"]])
-assert (before / R)[:, 1:].max() < 0.6 and (after / R)[:, 1:].max() < 0.55
+assert (before / R)[:, 1:].max() < 0.65 and (after / R)[:, 1:].max() < 0.55
 assert measured("after", "shift").abs().max() < 0.1  # in strides
 
 
@@ -559,13 +559,14 @@ for k, (r, R) in enumerate(can_see["tiny"]):
     at = 288 // r // 2 * r
     lines.append([f"res{k + 2}", r, R, over_seeds(old), over_seeds(new)])
     lines[-1] += [over_seeds(new - old, sign="+"), side(heats["trained"][k + 2], at)]
-header = ["level", "stride", "can see", "90 %, random", "90 %, trained"]
-table([*header, "trained − random, same seed", "90 %, model tiny"], lines)
+steps = stored["settings"]["steps"]
+header = ["level", "stride", "can see", "90 %: random", f"after {steps} steps"]
+table([*header, "after − random, same seed", "model tiny, 9,000 steps"], lines)
 
 # %% [markdown]
-# The first half holds: about half of the side, a quarter of the area, holds 90 %; only res2 uses more. The second fails: in each
-# seed and at each level, training *narrows* the square. Classifiers were found to widen it (last link); perhaps masks ask what
-# is *here*, but that is open. Nor does the influence move into the cell's own square: its middle stays within a tenth of a
+# The first half holds: 0.6 of the side, a third of the area, is enough; only res2 uses more. The second fails: in each
+# seed and at each level, training *narrows* the square. The authors of the last link saw the opposite, in other networks; why
+# ours narrow is open. Nor does the influence move into the cell's own square: its middle stays within a tenth of a
 # stride of the field's centre.
 #
 # ### On photographs
@@ -606,7 +607,7 @@ if samples:
     table(["segments", "how many", *header], lines)
 
 # %% [markdown]
-# A cell of res5 can see about four things of five whole, a third of the stuff, and uses less. The rest must be put together
+# A cell of res5 can see at most four things of five whole, a third of the stuff, and uses less. The rest must be put together
 # later, by the pixel decoder and by queries.
 
 # %% [markdown] tags=["demo"]
@@ -838,8 +839,7 @@ exercise("3.3", in_windows)
 # %% [markdown]
 # ### 3.4 ★★★ Relative positions
 #
-# What a window of height × width cells adds to its scores, without loops. It need not be square: what does `slow_index` take
-# for granted?
+# What a window of height × width cells adds to its scores. It need not be square: what does `slow_index` take for granted?
 
 
 # %%
@@ -896,7 +896,7 @@ library_table(
 #
 # - A field grows by (kernel − 1) · stride with each layer; most paths lead from its middle.
 # - With the same weights, your blocks equal torchvision's.
-# - A cell uses about half of the side that it can see; training narrowed that.
+# - A cell uses the middle of what it can see; training narrowed that.
 # - Strides, norms and masks fail silently: compare numbers, ask the gradient.
 # - A frozen norm disappears in the convolution before it.
 # - A bottleneck: stride in the 3 × 3, last ReLU after the sum.
@@ -908,4 +908,4 @@ library_table(
 #
 # - [Deep residual learning](https://arxiv.org/abs/1512.03385), section 3: why to add.
 # - [Swin transformer](https://arxiv.org/abs/2103.14030), section 3.2: windows and their shift.
-# - [Understanding the effective receptive field](https://arxiv.org/abs/1701.04128): the same measurement, in theory and in classifiers.
+# - [Understanding the effective receptive field](https://arxiv.org/abs/1701.04128): the same measurement, in theory and in other networks.

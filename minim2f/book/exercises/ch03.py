@@ -134,10 +134,11 @@ def _map(g: torch.Generator) -> tuple:
 
 
 def _backwards(cells: Tensor) -> Tensor:
-    return cells.flip(1)
+    """The cells of each window from the last to the first; it also tells how many windows came."""
+    return cells.flip(1) * len(cells)
 
 
-_GRID = torch.arange(48.0).view(1, 6, 4, 2) + 1
+_GRID = torch.arange(96.0).view(2, 6, 4, 2) + 1
 _MAPS = [  # whole windows, by reshaping alone; two columns short; one window larger than the map
     (*watchful(_GRID, functions="split chunk tensor_split unfold fold"), 2, _backwards),
     (_GRID, 3, _backwards),
