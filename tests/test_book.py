@@ -211,7 +211,10 @@ def test_inputs_may_hold_tensors_in_lists_and_dicts(chapter):
         rows["all"][1].add_(1)
         return sum(rows["all"]) - 1
 
-    asked = exercises.Exercise("99.9", total, lambda g: ({"all": list(torch.rand(3, 2, generator=g))},))
+    def rows(generator):
+        return ({"all": list(torch.rand(3, 2, generator=generator))},)
+
+    asked = exercises.Exercise("99.9", total, rows)
     assert verdict(asked, total).startswith("✔")
     assert "changes its input rows" in verdict(asked, careless)
 

@@ -37,6 +37,7 @@ MISTAKES = [
 
 # Mutants that are no mistake, each with the reason why it gives the right answer after all.
 LAST = "the last of two axes is axis 1"
+SAME_AXES = "the same exchange of axes"
 EQUIVALENT = {
     "0.1": {
         "scores, labels = class_logits.softmax(-1).max(-1)"
@@ -54,6 +55,11 @@ EQUIVALENT = {
     "1.4": {
         "for y, x in mask.nonzero().tolist():"
         " → for y, x in _same(mask.nonzero()):": "tensors of one number serve as numbers",
+    },
+    "3.3": {
+        "x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3)"
+        " → x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(3, 2)": SAME_AXES,
+        "y = y.view(x.shape).transpose(2, 3) → y = y.view(x.shape).transpose(3, 2)": SAME_AXES,
     },
     "4.1": {
         "bottom, right = (-size % stride for size in masks.shape[1:])"
@@ -93,7 +99,7 @@ EQUIVALENT = {
     },
     "7.4": {
         "scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5"
-        " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": "the same exchange of axes",
+        " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": SAME_AXES,
     },
     "E.3": {
         "order = rows.argsort(stable=True)"
