@@ -31,8 +31,8 @@ def show(fig: Figure, alt: str, caption: str | None = None) -> None:
             f"alt text {alt!r} says too little: describe in a sentence what the figure shows"
         )
     for ax in fig.axes:
-        if ax.images and not len(ax.get_xticks()):
-            ax.spines[:].set_visible(False)  # a picture has no axes to draw
+        if ax.images and not len(ax.get_xticks()) and not ax.spines["top"].get_visible():
+            ax.spines[:].set_visible(False)  # half a frame around a picture
     png = to_png(fig)
     plt.close(fig)
     if len(png) > FIGURE_BYTES:
