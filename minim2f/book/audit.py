@@ -33,7 +33,9 @@ def audit(chapter: Chapter) -> list[str]:
 
 
 def advice(chapter: Chapter) -> Iterator[str]:
-    """What makes a chapter long to read."""
+    """What makes a chapter long to read; a page is not read from end to end."""
+    if chapter.is_page:
+        return
     if not WORDS[0] <= (count := words(chapter.text)) <= WORDS[1]:
         yield f"advice: {count} words of prose; {WORDS[0]} to {WORDS[1]} read well"
     shown = [cell for cell in chapter.code if "hide-input" not in tags(cell)]

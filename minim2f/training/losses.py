@@ -49,8 +49,8 @@ def mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: float) -> Tensor:
     """Binary cross entropy: mean over the points, sum over the pairs, divided by `num_masks`.
 
     Args:
-        mask_logits: x, (M, P), of M matched queries.
-        masks: t in [0, 1], (M, P), of their segments.
+        mask_logits: x, (pairs, P), of matched queries.
+        masks: t in [0, 1], (pairs, P), of their segments.
         num_masks: number of segments in the batch, at least 1.
     """
     bce = F.binary_cross_entropy_with_logits(mask_logits, masks, reduction="none")
@@ -169,7 +169,7 @@ class Criterion:
     def _points(
         self, prediction: Prediction, pairs: Pairs, generator: torch.Generator | None
     ) -> Tensor:
-        """Where the M matched masks are compared with the true ones, (M, P, 2)."""
+        """Where matched masks are compared with the true ones, (pairs, P, 2)."""
         embeddings, features = prediction.mask_embeddings, prediction.pixel_features
         with torch.no_grad():
             drawn = matched_masks([embeddings], features, [pairs])[0]
@@ -180,17 +180,17 @@ class Criterion:
     def _masks(
         self, drawn: Tensor, points: Tensor, truth: Tensor, segments: Tensor, num_masks: float
     ) -> dict[str, Tensor]:
-        """Masks of matched queries (M, h, w) and their segments of the truth, at points."""
+        """Masks of matched queries (pairs, h, w) and their segments of the truth, at points."""
         # the truth is large and stays where it is; the points are put into its order
         at = points.new_zeros(len(truth), *points.shape[1:]).index_copy(0, segments, points)
         height, width = drawn.shape[1:]
         with scope():
-            check("matched masks", drawn, "M h w", M=len(points), h=height, w=width)
-            check("loss points", points, "M P 2", P=points.shape[1])
+            check("matched masks", drawn, "pairs h w", pairs=len(points), h=height, w=width)
+            check("loss points", points, "pairs P 2", P=points.shape[1])
             masks = sample(truth[:, None], at)[segments, 0]
             logits = sample(drawn[:, None], points)[:, 0]
-            check("masks at points", masks, "M P")
-            check("logits at points", logits, "M P")
+            check("masks at points", masks, "pairs P")
+            check("logits at points", logits, "pairs P")
         return {
             "loss_mask": self.config.mask_weight * mask_loss(logits, masks, num_masks),
             "loss_dice": self.config.dice_weight * dice_loss(logits, masks, num_masks),
@@ -198,7 +198,7 @@ class Criterion:
 
 
 def _numbered_in_batch(pairs: Pairs, targets: Sequence[Target]) -> Tensor:
-    """The matched segments, numbered through all pictures of the batch, (M,)."""
+    """The matched segments, numbered through all pictures of the batch, (pairs,)."""
     first, numbers = 0, []
     for (_, segments), target in zip(pairs, targets):
         numbers.append(first + segments)

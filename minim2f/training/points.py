@@ -26,14 +26,14 @@ def uncertain(
     """Points where a mask is undecided, and some anywhere (PointRend's importance sampling).
 
     Args:
-        mask_logits: (M, h, w), one mask at a time; no gradient passes.
+        mask_logits: (pairs, h, w), one mask at a time; no gradient passes.
         num_points: P.
         oversample: how many times P points are drawn to choose from.
         importance: share of P that is chosen by smallest |logit|; the rest is drawn afresh.
         generator: of random numbers.
 
     Returns:
-        (M, P, 2).
+        (pairs, P, 2).
     """
     count, device = len(mask_logits), mask_logits.device
     chosen = int(importance * num_points)
@@ -44,4 +44,4 @@ def uncertain(
         points = points.gather(1, nearest[..., None].expand(-1, -1, 2))
         anywhere = uniform(count, num_points - chosen, device, generator)
         points = torch.cat([points, anywhere], dim=1)
-    return check("loss points", points, "M P 2", M=count, P=num_points)
+    return check("loss points", points, "pairs P 2", pairs=count, P=num_points)
