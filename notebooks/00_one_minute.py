@@ -149,9 +149,8 @@ m[2, 3] = 0.9
 # *Instance.* Each pair of a query and a class is a candidate. Its mask is where the query's `m` exceeds ½; the pixel is in
 # both cars, and may be. The class probability says what a query saw, not how well it knows where; so a pair's score is
 # that probability times the mean of `m` inside the mask. Query 0 as car: 0.9·0.9 = 0.81. Query 1 as car:
-# 0.85·(6·0.9 + 0.6)/7 = 0.73, and as road only 0.1·(6·0.9 + 0.6)/7 = 0.09. Afterwards pairs of
-# stuff are dropped, since a road is not counted, and pairs that score below `score_threshold` (0.8 in the minute; here
-# take 0.5). The two cars remain.
+# 0.85·(6·0.9 + 0.6)/7 = 0.73, and as road only 0.1·(6·0.9 + 0.6)/7 = 0.09. Afterwards pairs of stuff are dropped, since a
+# road is not counted, and pairs that score below `score_threshold` (0.8 in the minute; here take 0.5). Two cars remain.
 #
 # *Panoptic.* A query is **sure** if its best class has a probability above 0.8: here all three. Among the sure, the pixel
 # goes to the largest product of class and mask probability: 0.9·0.9 = 0.81 against 0.85·0.6 = 0.51 and 0.85·0.1 = 0.085.
@@ -430,7 +429,7 @@ show(
     f"{query_names.count('no object')} say no object, and their masks are stray blobs or empty.",
     caption="Each panel is one guess: a class, its probability, a mask (white outline). Of the "
     f"{len(labels) - len(owners)} queries without an object {empty} have no pixel above ½, and what is left of "
-    "their masks, in black, is faint; no reading uses it. It would look wrong if two sure queries covered the same car.",
+    "their masks, in black, is faint. It would look wrong if two sure queries covered the same car.",
 )
 
 # %% [markdown]
@@ -611,7 +610,8 @@ show(
 # <details><summary>Answer</summary>
 #
 # Two of 7.6 segments would be 0.24 of 0.92, and the later pairs cost about that; the first pair costs 0.16. PQ is a mean over
-# classes, not over segments. One of the first two is the sky in every scene, so that half of the loss falls on one class of 13.
+# classes, not over segments. One of the first two is the sky in every scene, so half of the segments lost are of one class,
+# and one class of 13 cannot cost more than 1/13, about 0.08.
 #
 # </details>
 #
