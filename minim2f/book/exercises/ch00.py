@@ -1,4 +1,4 @@
-"""Exercises of chapter 0: who speaks, a semantic map with void, boxes, numbers for segments.
+"""Exercises of chapter 0: who speaks, a semantic map with void, boxes; 0.4 in `ch00_segments`.
 
 Most mistakes are one expression, and stand beside the hint that they earn.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, Wrong, integer
+from minim2f.book.exercises.ch00_segments import SEGMENTS
 
 # ---- 0.1 who speaks
 
@@ -33,11 +34,11 @@ def _told(p: Tensor, threshold: float) -> Tensor:
 
 
 def semantic_or_void(class_logits: Tensor, mask_logits: Tensor, threshold: float) -> Tensor:
-    """The class with the most votes, -1 where these are fewer than `threshold`, (H, W).
+    """The class with the most votes, -1 where these are fewer than `threshold`, (h, w).
 
     Args:
         class_logits: (N, K+1).
-        mask_logits: (N, H, W).
+        mask_logits: (N, h, w).
         threshold: in votes; a pixel whose best class has exactly so many keeps it.
     """
     p = class_logits.softmax(-1)[:, :-1]
@@ -57,6 +58,19 @@ def _voted(p: Tensor, m: Tensor, threshold: float) -> Tensor:
     return labels.masked_fill(votes < threshold, -1)
 
 
+def _votes(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    p = class_logits.softmax(-1)[:, :-1]
+    return torch.einsum("nk,nhw->khw", p, mask_logits.sigmoid())
+
+
+def _shares(votes: Tensor) -> Tensor:
+    return votes.amax(0) / votes.sum(0)
+
+
+def _voted_by(votes: Tensor, measure: Tensor, threshold: float) -> Tensor:
+    return votes.argmax(0).masked_fill(measure < threshold, -1)
+
+
 def _best_query_decides(class_logits: Tensor, mask_logits: Tensor, threshold: float) -> Tensor:
     each = class_logits.softmax(-1)[:, :-1, None, None] * mask_logits.sigmoid()[:, None]
     votes, labels = each.amax(0).max(0)
@@ -67,7 +81,7 @@ def _best_query_decides(class_logits: Tensor, mask_logits: Tensor, threshold: fl
 
 
 def boxes(mask_logits: Tensor) -> Tensor:
-    """The box [x, y, width, height] of each mask, zeros for an empty one, (N, H, W) -> (N, 4)."""
+    """The box [x, y, width, height] of each mask, zeros for an empty one, (N, h, w) -> (N, 4)."""
     found = torch.zeros(len(mask_logits), 4, dtype=torch.int64)
     for q, mask in enumerate(mask_logits > 0):
         if mask.any():
@@ -88,78 +102,21 @@ def _corners(mask_logits: Tensor, last: int = 0) -> Tensor:
     return found
 
 
+def _first_and_last(mask_logits: Tensor) -> Tensor:
+    """Sizes from the first and the last pixel, though the widest row lies between them."""
+    found = boxes(mask_logits)
+    for q, mask in enumerate(mask_logits > 0):
+        if mask.any():
+            (top, left), (bottom, right) = mask.nonzero()[[0, -1]].tolist()
+            found[q] = torch.tensor([left, top, right - left + 1, bottom - top + 1])
+    return found
+
+
 def _empty_forgotten(mask_logits: Tensor, first: str = "min") -> Tensor:
     for mask in mask_logits > 0:
         ys, xs = mask.nonzero(as_tuple=True)
         getattr(xs, first)()  # the smallest of nothing raises an error, the largest another one
     return boxes(mask_logits)
-
-
-# ---- 0.4 numbers for segments
-
-
-def segment_ids(owner: Tensor, labels: Tensor, things: Tensor) -> Tensor:
-    """Owners as panoptic ids: numbers from 1, in the order of the queries; 0 is void.
-
-    Args:
-        owner: (H, W), the query that owns each pixel, -1 for none.
-        labels: (N,), the class of each query.
-        things: (K,) bool; queries of one class that is no thing share a number.
-    """
-    ids = torch.zeros_like(owner)
-    numbers = {}
-    for q in owner.unique().tolist():
-        if q >= 0:
-            label = labels[q].item()
-            key = ("query", q) if things[label] else ("class", label)
-            ids[owner == q] = numbers.setdefault(key, len(numbers) + 1)
-    return ids
-
-
-def _owners(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    queries, classes = integer(g, 1, 7), integer(g, 1, 4)
-    owner = torch.randint(-1, queries, (integer(g, 1, 5), integer(g, 1, 5)), generator=g)
-    labels = torch.randint(0, classes, (queries,), generator=g)
-    return owner, labels, torch.rand(classes, generator=g) < 0.5
-
-
-def _idle_counted(owner: Tensor, labels: Tensor, things: Tensor) -> Tensor:
-    everybody = torch.cat([owner.flatten(), torch.arange(len(labels))])
-    return segment_ids(everybody, labels, things)[: owner.numel()].view_as(owner)
-
-
-def _void_looked_up(owner: Tensor, labels: Tensor, things: Tensor) -> Tensor:
-    queries = range(-1, len(labels))  # labels[-1] is the class of the last query
-    return _numbered(owner, {q: q if things[labels[q]] else -2 - labels[q].item() for q in queries})
-
-
-def _keys_collide(owner: Tensor, labels: Tensor, things: Tensor) -> Tensor:
-    return _numbered(owner, {q: q if things[k] else k for q, k in enumerate(labels.tolist())})
-
-
-def _numbered(owner: Tensor, keys: dict[int, int]) -> Tensor:
-    ids, numbers = torch.zeros_like(owner), {}
-    for q in owner.unique().tolist():
-        if q in keys:
-            ids[owner == q] = numbers.setdefault(keys[q], len(numbers) + 1)
-    return ids
-
-
-def _things_first(owner: Tensor, labels: Tensor, things: Tensor) -> Tensor:
-    right, ids = segment_ids(owner, labels, things), torch.zeros_like(owner)
-    thing = {n: bool(things[labels[owner[right == n]]].all()) for n in right.unique().tolist() if n}
-    for number, n in enumerate(sorted(thing, key=lambda n: not thing[n]), 1):
-        ids[right == n] = number
-    return ids
-
-
-def _with_gaps(owner: Tensor, labels: Tensor, things: Tensor, by_place: bool = False) -> Tensor:
-    places = owner[owner >= 0].unique() if by_place else torch.arange(len(labels))
-    right, ids = segment_ids(owner, labels, things), torch.zeros_like(owner)
-    for n in right.unique().tolist():
-        if n:
-            ids[right == n] = torch.searchsorted(places, owner[right == n].min()) + 1
-    return ids
 
 
 EXERCISES = [
@@ -183,6 +140,14 @@ EXERCISES = [
             Wrong(
                 lambda c, t: _told(c.softmax(0), t),
                 "the classes of one query compete, not the queries: which axis is that?",
+            ),
+            Wrong(
+                lambda c, t: (c.softmax(0).amax(-1) > t) & (c.argmax(-1) < c.shape[1] - 1),
+                "over which axis does your softmax add up to 1? The classes of a query compete",
+            ),
+            Wrong(
+                lambda c, t: c.softmax(0)[:, :-1].amax(-1) > t,
+                "a softmax over axis 0 lets the queries compete, and no object is a column too",
             ),
             Wrong(_told, "the threshold is a probability, and these are still logits"),
             Wrong(lambda c, t: c.argmax(-1) < c.shape[1] - 1, "how sure of it must a query be?"),
@@ -228,6 +193,14 @@ EXERCISES = [
                 "a doubtful pixel gives a part of a vote: the masks are not to be cut",
             ),
             Wrong(lambda c, m, t: _voted(c[:, :-1], m.sigmoid(), t), "your p are still logits"),
+            Wrong(
+                lambda c, m, t: _voted_by(_votes(c, m), _votes(c, m).sum(0), t),
+                "the votes of all classes together reach the threshold: those of the best one must",
+            ),
+            Wrong(
+                lambda c, m, t: _voted_by(_votes(c, m), _shares(_votes(c, m)), t),
+                "the threshold is a number of votes, and yours is a share of them",
+            ),
             Wrong(_best_query_decides, "all queries vote: add them up, do not take the best one"),
         ],
         corners=[(torch.zeros(1, 2), torch.zeros(1, 1, 2), 0.25)],  # as many as the threshold
@@ -254,47 +227,14 @@ EXERCISES = [
                 lambda m: boxes(m - 0.5),
                 "0.5 is where a probability turns; these are logits, and turn elsewhere",
             ),
+            Wrong(
+                _first_and_last,
+                "the first and the last pixel need not be the leftmost and the rightmost",
+            ),
             Wrong(_empty_forgotten, "a mask may be empty, and nothing has no smallest element"),
             Wrong(lambda m: _empty_forgotten(m, "max"), "an empty mask has no largest element"),
         ],
         corners=[(torch.tensor([[[0.0, 1.0], [0.0, -1.0]]]),)],  # a logit of 0 is outside
     ),
-    Exercise(
-        "0.4",
-        segment_ids,
-        _owners,
-        wrong=[
-            Wrong(
-                lambda o, c, t: segment_ids(o, c, torch.zeros_like(t)),
-                "two cars are two segments: which classes may share a number?",
-            ),
-            Wrong(
-                lambda o, c, t: segment_ids(o, c, torch.ones_like(t)),
-                "a sky in two pieces is one sky, whichever queries own them",
-            ),
-            Wrong(
-                lambda o, c, t: (segment_ids(o, c, t) - 1).clamp(min=0), "0 is taken: it is void"
-            ),
-            Wrong(lambda o, c, t: segment_ids(o, c, t) - (o < 0).long(), "void is 0 now, not -1"),
-            Wrong(lambda o, c, t: segment_ids(o, c, t) + (o < 0).any(), "void has no number but 0"),
-            Wrong(
-                lambda o, c, t: segment_ids(o.where(o > o.min(), -1), c, t),
-                "the smallest owner is -1 only where there is void",
-            ),
-            Wrong(_void_looked_up, "-1 is nobody: labels[-1] is the class of the last query"),
-            Wrong(_idle_counted, "a query that owns no pixel is no segment, and takes no number"),
-            Wrong(_keys_collide, "query 1 and class 1 are not the same: keep their keys apart"),
-            Wrong(_things_first, "numbers go in the order of the queries, things and stuff mixed"),
-            Wrong(_with_gaps, "count segments, not queries: no number may be left out"),
-            Wrong(
-                lambda o, c, t: _with_gaps(o, c, t, by_place=True),
-                "count the numbers given away, not the owners: a shared one leaves a gap",
-            ),
-        ],
-        corners=[  # a stuff class shared, then a thing; equal numbers; a thing after stuff
-            (torch.tensor([[0, 1, 2, -1]]), torch.tensor([0, 0, 1]), torch.tensor([False, True])),
-            (torch.tensor([[0, 1], [1, 0]]), torch.tensor([1, 0]), torch.tensor([True, False])),
-            (torch.tensor([[2, 0, 1]]), torch.tensor([0, 1, 0]), torch.tensor([True, False])),
-        ],
-    ),
+    SEGMENTS,
 ]
