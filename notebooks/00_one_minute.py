@@ -886,6 +886,7 @@ chapters = """
 14 | Ablations | all | Which of the ideas carry the weight?
 15 | Real weights, your own data | all | How do the published weights get in here?
 E | How fast, and why | all | What makes the same numbers come sooner?
+W | The tensor walkthrough | all | Which tensor has which shape, and what is one number of it?
 """
 lines = []
 for number, title, *rest in (line.split(" | ") for line in chapters.strip().split("\n")):
