@@ -37,11 +37,11 @@ where_we_are("masked attention")
 # %% [markdown]
 # ### Attention in one breath
 #
-# - A **query** is a vector of $C$ numbers that is to find one segment; there are $N$. At any moment a prediction can be
-#   read off it: a class, and a **mask embedding** $E'$. The product of $E'$ and the features $F_{pixel}$ of a **pixel** (at
-#   1/4 of the picture's size) is the mask logit of that pixel.
-# - The picture also comes in three **levels**, P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size. Decoder layer 1 reads
-#   P5, layer 2 P4, layer 3 P3. One place of a level is called a **cell**, and is a vector of $C$ numbers too.
+# - A **query** is a vector of $C$ numbers that is to find one segment; there are $N$. A prediction can be read off it: a
+#   class, and a **mask embedding** $E'$. The product of $E'$ and the features $F_{pixel}$ of a **pixel** (at 1/4 of the
+#   picture's size) is the mask logit of that pixel.
+# - The picture comes in three **levels**, P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size; decoder layers 1, 2 and 3
+#   read one each. One place of a level is a **cell**, a vector of $C$ numbers too.
 # - In **cross-attention** linear maps turn a query into $q$, each cell into a key $k$ and a value $v$. The products of
 #   $q$ and $k$ are **scores**, their softmax gives **weights**, and the query receives the weighted mean of the values.
 # - Several **attention heads** of $d$ channels each do this side by side. (They are not the prediction heads of the map.)
@@ -51,8 +51,7 @@ where_we_are("masked attention")
 #
 # So far every query looks at every cell of a level, guided by scores alone, and good scores take long to learn. But
 # before each layer the query also predicts a mask: its guess where the object is. In **masked attention** the query may
-# look at the cells inside this mask, and at no others. The rest of the picture is not lost: other queries look there,
-# and self-attention passes on what they saw.
+# look at the cells inside this mask, and at no others. Other queries look elsewhere, and tell in self-attention.
 
 # %% [markdown]
 # ## Predict
@@ -62,7 +61,7 @@ where_we_are("masked attention")
 #
 # <details><summary>Answer</summary>
 #
-# 0, 0.5, 0.25, 0.25. The blocked cell gets exactly nothing. The others share its 0.6 in proportion to what they had:
+# 0, 0.5, 0.25, 0.25. The blocked cell gets nothing. The others share its 0.6 in proportion to what they had:
 # the second cell still has twice the weight of the third.
 #
 # </details>
@@ -134,23 +133,22 @@ show(
 # | $n$, $s$ | `n`, `s` | | one query, one cell |
 # | $B$, $N$, $S$, $C$ | `B`, `N`, `S`, `C` | | pictures, queries, cells of the level, channels |
 # | $X_{l-1}$ | `x` | (B, N, C) | the queries before the layer |
-# | $Q_l$ | `q` | (B, N, C) | what queries ask: a linear map of $X_{l-1}$ plus learned positions of the queries |
-# | $K_l$ | `k` | (B, S, C) | what cells answer to: a linear map of the cells plus their places in the picture |
+# | $Q_l$ | `q` | (B, N, C) | what queries ask: a linear map of $X_{l-1}$ plus the queries' learned positions |
+# | $K_l$ | `k` | (B, S, C) | what cells answer to: a linear map of the cells plus their places |
 # | $V_l$ | `v` | (B, S, C) | what cells give: a linear map of the cells alone |
 # | $M_{l-1}$ | `allowed` | (B, N, S) | in the formula $0$: may look, $-\infty$: blocked; in code True and False |
 # | $A_l$ | `A_1` for $l=1$ | (B, N, C) | the queries after looking |
 # | $E'$ | `embeddings` | (B, N, C) | mask embeddings |
-# | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | the pixels' features that $E'$ is multiplied with |
+# | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | features of the pixels |
 # | $d$ | `C // heads` | | width of one attention head |
 #
-# Inside: a mask logit of at least 0, that is a probability of at least 0.5, at the size of the level.
+# Inside: a mask logit of at least 0, a probability of at least 0.5, at the size of the level.
 #
-# Mind the index: layer $l$ uses the prediction made *before* it. For layer 1 that is the guess of the raw queries, which
-# have seen no picture. But their embeddings meet $F_{pixel}$, so even this first mask depends on the picture.
+# Layer 1 uses the guess of the raw queries, which have seen no picture. But their embeddings are multiplied with
+# $F_{pixel}$, so even this mask depends on the picture.
 #
 # The formula leaves out what every implementation has: scores divided by $\sqrt{d}$, several heads, a linear map after
-# them, a layer norm after the sum. And it is one third of a layer; self-attention and a feed-forward net make $A_l$ into
-# $X_l$. (The paper calls both $X_l$.)
+# them, a layer norm after the sum. Self-attention and a feed-forward net then make $A_l$ into $X_l$.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -171,8 +169,8 @@ def slow_attention(q, k, v, allowed):
 
 # %% [markdown]
 # Now the mask. Logits come at 1/4 of the picture's size, the level has 1/32, 1/16 or 1/8. So they are resized,
-# bilinearly: for an even factor, a cell takes the mean of the four pixels around its centre. It does not average the
-# rest, up to 60 of 64; *Break it* shows what that costs. Then comes the decision.
+# bilinearly: a cell takes the mean of the four pixels around its centre. It does not average the rest; *Break it* shows
+# what that costs. Then comes the decision.
 
 
 # %%
@@ -228,8 +226,8 @@ same(fast_attention(q, k, v, allowed, heads), slow)
 # %% [markdown]
 # ### Resize before you multiply
 #
-# The mask logits are the product of $E'$ and $F_{pixel}$ at 1/4, and the obvious way resizes these $N$ maps. But
-# resizing is linear, and so is the product: you may as well resize $F_{pixel}$, once for a level, and multiply then.
+# The obvious way resizes the $N$ products of $E'$ and $F_{pixel}$. But resizing is linear, and so is the product: you may
+# as well resize $F_{pixel}$, once for a level, and multiply then.
 # (In code `F` is `torch.nn.functional`, never the features.)
 
 # %% tags=["demo"]
@@ -260,13 +258,12 @@ for factor in (2, 4, 8):
 # Same numbers, less work: P5 has 64 times fewer cells than there are pixels at 1/4. (In training the losses need the
 # large product anyway.) Only the decision must come last, because a threshold is *not* linear.
 #
-# `detach` cuts the gradient, which a threshold, being flat, would not let through anyway. Embeddings learn from the
-# losses on their masks, not from what the next layer does with them.
+# `detach` cuts the gradient, which a threshold, being flat, would not let through anyway.
 #
 # ### Rescue
 #
 # Of a small mask nothing may be left at 1/32. Its query would see nothing, and its softmax would be 0/0. So in that
-# layer it may look everywhere. The official code has this rule, the paper does not mention it.
+# layer it may look everywhere. (This is from the official code, not the paper.)
 
 
 # %% tags=["demo"]
@@ -310,8 +307,8 @@ shape_table(rows, meanings=meanings)
 #
 # ### Masks are cut finer from level to level
 #
-# **Matching** (chapter 9) pairs queries and segments so that the losses of all pairs together are smallest. Here it
-# tells which query answers for which segment. We follow three queries, from a large segment to a small one.
+# **Matching** (chapter 9) tells which query answers for which segment: it makes the losses of all pairs together
+# smallest. We follow three queries, from a large segment to a small one.
 
 # %% tags=["demo"]
 from minim2f.training.batches import collate
@@ -360,9 +357,8 @@ show(
 )
 
 # %% [markdown]
-# Do the masks themselves change? To tell that from the finer cells, both predictions must be compared on one grid. And
-# a query is free to leave a wrong mask: the mask confines where it looks, not what it predicts, which is a product with
-# *all* pixels. We count both over 40 unseen scenes, on the cells of P3.
+# Can a query leave a wrong mask? The mask confines where it looks, not what it predicts, which is a product with *all*
+# pixels. We compare the predictions after layers 1 and 2 on one grid, the cells of P3, over 40 unseen scenes.
 
 
 # %%
@@ -385,7 +381,7 @@ print(f"of {moves.shape[1]} queries, {lost} lost a cell of P3 in layer 2, {gaine
 print(f"{outside} gained a cell that their mask had blocked")
 
 # %% [markdown]
-# So in this trained model it is possible, and rare: most predictions no longer change in layer 2, seen at 1/8.
+# It can, and in this trained model it rarely does. At 1/8, most masks do not change in layer 2.
 
 # %% [markdown]
 # ### One query's attention, with and without its mask
@@ -430,8 +426,8 @@ show(
 # %% [markdown]
 # ### The same, in numbers
 #
-# How much of a query's attention falls on the segment that it answers for? (The weight of a cell that lies in it in part
-# counts in part.) Means over heads, matched queries and 40 unseen scenes:
+# How much of a query's attention falls on its segment? (The weight of a cell that lies in it in part counts in part.)
+# Means over heads, matched queries and the 40 scenes:
 
 
 # %%
@@ -460,9 +456,9 @@ print(f"layer 3: masked {masked / area:.1f} times the area, open {open_ / area:.
 assert masked > 2 * open_
 
 # %% [markdown]
-# A query that looks everywhere alike would put 13 % on its segment, the segment's share of the area. In this model,
-# which learned with masks, the scores alone aim hardly better; the masks do it. The paper reports, for two models
-# trained on COCO, 20 % on the foreground without masks, 59 % with.
+# A query that looks everywhere alike would put 13 % on its segment, the segment's share of the area. In this model, which
+# learned with masks, the scores alone put 14 to 21 % there. The paper reports, for two models trained on COCO, 20 % on
+# the foreground without masks, 59 % with.
 
 # %% [markdown]
 # ## Checkpoint
@@ -516,8 +512,7 @@ with torch.no_grad():
 #
 # *Hypothesis:* a model that is told where to look learns faster than one that must find out.
 #
-# One switch is changed, `masked_attention`. In each pair of runs both models start from the same weights and see the
-# same pictures in the same order. Speed is the height of the learning curve: the mean, over eight moments, of PQ
+# One switch is changed, `masked_attention`; in each pair of runs weights at the start and pictures are the same. Speed is the height of the learning curve: the mean, over eight moments, of PQ
 # (panoptic quality, chapter 13; 1 is perfect). Spread is the standard deviation over the seeds. The runs are stored;
 # these models have learned for 400 steps, and are not the one above.
 
@@ -570,9 +565,8 @@ show(
 # %% [markdown]
 # At the last step the difference is within its spread: whether masks also end up better, these runs cannot tell.
 #
-# Where do the models look? Under *Look* the mask was taken off a model that had learned with it. Here, more fairly, the
-# open model *learned* open. `attention_share` is the library's `look_around`, and `masked=False` its *open*; the first
-# two lines check that.
+# Where do the models look? Here, unlike under *Look*, the open model *learned* open. `attention_share` is the package's
+# `look_around`, `masked=False` its *open*; the first two lines check that.
 
 # %%
 same(found[:, 0].tolist(), attention_share(model, unseen, masked=True))
@@ -585,8 +579,8 @@ table(["attention on the own segment", "layer 1", "layer 2", "layer 3"], lines)
 assert (shares["masked"].mean(0) > shares["open"].mean(0)).all()
 
 # %% [markdown]
-# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks. There queries can get lost among 800
-# to 12,800 cells, ours among 9 to 144.
+# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks. There a level has 800 to 12,800
+# cells, here 9 to 144.
 #
 # ### How can it find what it does not look at?
 #
@@ -601,8 +595,8 @@ for kind, values in pq.items():
 table(["PQ at the end", *(f"seed {run['seed']}" for run in runs["open"])], lines)
 
 # %% [markdown]
-# A raw query finds much by itself, because its embedding is a filter over all pixels of $F_{pixel}$. The same holds for
-# the well-trained model of *Look*. (Within `before_looking(model)` the model returns its first prediction.)
+# A raw query finds much by itself: its embedding is a filter over all pixels of $F_{pixel}$. Now the model of *Look*.
+# (Within `before_looking(model)` a model returns its first prediction.)
 
 # %%
 from minim2f.training.evaluation import evaluate
@@ -618,9 +612,8 @@ lines = [line(name, [found[g]["pq"] for g in groups], "{:.2f}") for name, found 
 table(["PQ on 20 unseen scenes", *groups], lines)
 
 # %% [markdown]
-# So what is the attention for? Known: the layers add much to the raw queries' PQ, here and in both kinds of models, and
-# masks make that quicker. Open: whether the open layers gain from the mean of the picture, from faint differences in
-# their weights, or from self-attention; our runs do not tell.
+# What is the attention for, then? What is known: in all these models the layers add much to the raw queries' PQ. What is
+# open: whether open layers do so by the mean of the picture that they receive, or by self-attention.
 
 # %% [markdown]
 # ## Break it
@@ -666,14 +659,15 @@ qkv = [split(x, heads) for x in (q, k, v)]
 fused = F.scaled_dot_product_attention(*qkv, attn_mask=allowed[:, None])
 module, _ = torchs(q, k, v, attn_mask=~allowed[0])
 lean, _ = torchs(q, k, v, attn_mask=~allowed[0], need_weights=False)
+lean = lean - torchs.out_proj.bias  # which the last linear map adds
 print("by hand                         ", by_hand[0, 1, :3].tolist())
 print("scaled_dot_product_attention    ", fused[0, 0, 1, :3].tolist())
 print("nn.MultiheadAttention           ", module[0, 1, :3].tolist())
 print("the same, need_weights=False    ", lean[0, 1, :3].tolist())
 
 # %% [markdown]
-# NaN is the easier fault to find: self-attention hands it to all queries, and the loss is NaN. With zeros the query
-# learns nothing from the picture in that layer, and no message tells you.
+# NaN is easy to find: self-attention hands it to all queries, and the loss is NaN. With zeros the query learns nothing
+# from the picture in that layer, silently.
 
 # %%
 assert by_hand[0].isnan().all(1).tolist() == [False, True, False]
@@ -684,9 +678,8 @@ assert after_self_attention.isnan().all()
 # %% [markdown]
 # ### Turn the mask around
 #
-# One forgotten `~`, and every query looks everywhere *but* at its object. Nothing crashes. We exchange the function in
-# the trained model (`patch.object` does so within its `with` block). It gets $E'$, and the features as they are after
-# `resize` and `flatten`.
+# One forgotten `~`, and every query looks everywhere *but* at its object. Nothing crashes. `patch.object` exchanges the
+# function in the trained model. It gets $E'$, and features that are already resized and flattened.
 
 # %%
 from unittest.mock import patch
@@ -720,12 +713,11 @@ right, wrong = measured["as it should be"], measured["inverted"]
 assert wrong[0] < right[0] - 0.1 and wrong[1] < 0.25 * right[1]
 
 # %% [markdown]
-# The inverted mask costs PQ, but what the raw queries find remains. You might take yours for a model that is merely
-# poor. The attention on the object, next to none, is plainer.
+# With the inverted mask, PQ is that of a model that is merely poor. The attention on the object is plainer.
 #
-# The missing rescue shows in neither. Here the library's attention returns zeros for an empty mask, and although 47 %
-# of the matched queries need the rescue in layer 1 (table in *Look*), in this trained model zeros cost nothing. Only the
-# count gives it away. It is so high because it includes all queries, and those without an object predict empty masks.
+# The missing rescue shows in neither. The library's attention returns zeros for an empty mask, and though 47 % of the
+# matched queries need the rescue in layer 1 (*Look*), in this trained model zeros cost nothing. Only the count tells: 60 %,
+# because queries without an object predict empty masks too.
 #
 # **How to notice in your own training.** Compare the attention on the object with the object's area. And
 # `assert allowed.any(-1).all()` costs nothing.
@@ -764,8 +756,8 @@ exercise("7.1", my_masked_softmax)
 # %% [markdown]
 # ### 7.2 ★★ The mask of the next layer
 #
-# Make the mask of a level of the given size from mask logits, with the numbers of `slow_mask`; rescue included, the cells
-# of a query in one row, line after line. Some logits are exactly 0.
+# Make the mask of a level of the given size from mask logits, as in `slow_mask`; rescue included, the cells of a query
+# in one row. Some logits are exactly 0.
 
 
 # %%
@@ -793,7 +785,7 @@ exercise("7.2", my_next_mask)
 # ### 7.3 ★ Hand it to nn.MultiheadAttention
 #
 # For a batch, `nn.MultiheadAttention` wants a mask of (B · heads, N, S): all heads of picture 0, then all heads of
-# picture 1, and so on. And mind what True means there. Return bools, and hand each mask over as it is, also an empty one.
+# picture 1, and so on. And mind what True means there. Return bools; leave empty masks empty.
 
 
 # %%
@@ -859,10 +851,10 @@ exercise("7.4", my_share)
 # | threshold | probability 0.5 | sigmoid below 0.5 is blocked | logit below 0 is blocked |
 # | empty mask | not mentioned | query sees everything | the same |
 # | gradient | not mentioned | detached | detached |
-# | blocked scores | – | computed, then blocked | the same |
-# | operations for a picture | 226 G; 213 G without masks | the 13 G fit nine more mask products at 1/4 | nine at the levels' sizes, a ninth of that |
+# | blocked scores | – | computed first | the same |
+# | operations for a picture | 226 G; 213 G without masks | 13 G fit nine mask products at 1/4 | theirs are a ninth |
 #
-# So blocking saves no multiplication. The paper's gain is in epochs and in PQ.
+# So blocking saves no multiplication. The paper gains epochs and PQ.
 
 # %% [markdown]
 # ## In the library
