@@ -76,7 +76,7 @@ where_we_are("masked attention")
 # Say the values of the cells are their brightnesses 8, 4, 2 and 0. Without a mask query 1 receives
 # $0.6·8 + 0.2·4 + 0.1·2 = 5.8$, with its mask $0.5·4 + 0.25·2 = 2.5$.
 #
-# (`same` prints how far two results are apart, and stops the run if that is more than $10^{-5}$.)
+# (`same` stops the run if two results differ by more than $10^{-5}$.)
 
 # %% tags=["demo"]
 powers = torch.tensor([[6.0, 2, 1, 1], [1, 1, 3, 5], [2, 4, 2, 2]])  # e^score, a row a query
@@ -153,7 +153,7 @@ show(
 # %% [markdown]
 # ## Slow and obvious
 #
-# One query, one cell after the other. What is blocked adds nothing to the sum.
+# What is blocked adds nothing to the sum.
 
 
 # %%
@@ -186,7 +186,7 @@ def slow_mask(logits, factor):
 # ## Fast and short
 #
 # One mask serves all heads: `[:, None]` adds an axis for them, and broadcasting does the rest. `shapes.check` stops the
-# run if a shape is not what its letters say; under `@shapes.scoped` a letter means one number throughout a function.
+# run if a shape is not what its letters say.
 
 
 # %% tags=["demo"]
@@ -381,13 +381,12 @@ print(f"of {moves.shape[1]} queries, {lost} lost a cell of P3 in layer 2, {gaine
 print(f"{outside} gained a cell that their mask had blocked")
 
 # %% [markdown]
-# It can, and in this trained model it rarely does. At 1/8, most masks do not change in layer 2.
+# It can, but in this trained model it rarely does.
 
 # %% [markdown]
 # ### One query's attention, with and without its mask
 #
-# Take the recorded $Q_l$, $K_l$ and $M_{l-1}$ of the middle query, and compute its weights with nothing blocked (*open*)
-# and with the mask (*masked*). The mean over the heads is drawn.
+# The middle query's weights, mean over the heads: with nothing blocked (*open*) and with the mask (*masked*).
 
 # %% tags=["demo", "hide-input"]
 from matplotlib.cm import ScalarMappable
@@ -493,8 +492,7 @@ for b in range(B):  # picture by picture: then a mask of (N, S) serves all heads
     same(torchs(q[one], k[one], v[one], attn_mask=~allowed[b])[0], theirs(q, k, v, allowed)[one])
 
 # %% [markdown]
-# Last, the whole equation on the live model: $M_0$ from the raw queries, attention, the sum with $X_0$, the norm. The
-# result is the library's $A_1$.
+# Last, the whole equation on the live model. The result is the library's $A_1$.
 
 # %%
 first_layer, x = model.decoder.layers[0], rows["X_0"].tensor
@@ -513,8 +511,8 @@ with torch.no_grad():
 # *Hypothesis:* a model that is told where to look learns faster than one that must find out.
 #
 # One switch is changed, `masked_attention`; in each pair of runs weights at the start and pictures are the same. Speed is the height of the learning curve: the mean, over eight moments, of PQ
-# (panoptic quality, chapter 13; 1 is perfect). Spread is the standard deviation over the seeds. The runs are stored;
-# these models have learned for 400 steps, and are not the one above.
+# (panoptic quality, chapter 13; 1 is perfect). Spread is the standard deviation over the seeds. These
+# models were stored after 400 steps, and are not the one above.
 
 # %%
 from minim2f.book import experiments
@@ -579,8 +577,7 @@ table(["attention on the own segment", "layer 1", "layer 2", "layer 3"], lines)
 assert (shares["masked"].mean(0) > shares["open"].mean(0)).all()
 
 # %% [markdown]
-# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks. There a level has 800 to 12,800
-# cells, here 9 to 144.
+# On COCO, with a ResNet-50, the paper reports PQ 47.1 without and 51.9 with masks.
 #
 # ### How can it find what it does not look at?
 #
@@ -713,7 +710,7 @@ right, wrong = measured["as it should be"], measured["inverted"]
 assert wrong[0] < right[0] - 0.1 and wrong[1] < 0.25 * right[1]
 
 # %% [markdown]
-# With the inverted mask, PQ is that of a model that is merely poor. The attention on the object is plainer.
+# With the inverted mask PQ is merely poor. The attention on the object is plainer.
 #
 # The missing rescue shows in neither. The library's attention returns zeros for an empty mask, and though 47 % of the
 # matched queries need the rescue in layer 1 (*Look*), in this trained model zeros cost nothing. Only the count tells: 60 %,
@@ -785,7 +782,7 @@ exercise("7.2", my_next_mask)
 # ### 7.3 ★ Hand it to nn.MultiheadAttention
 #
 # For a batch, `nn.MultiheadAttention` wants a mask of (B · heads, N, S): all heads of picture 0, then all heads of
-# picture 1, and so on. And mind what True means there. Return bools; leave empty masks empty.
+# picture 1. And mind what True means there. Return bools; leave empty masks empty.
 
 
 # %%
@@ -848,13 +845,11 @@ exercise("7.4", my_share)
 # | True | 0 and $-\infty$ | True is blocked | True may look |
 # | mask and heads | – | 8 copies | broadcast |
 # | resizing | the masks | N maps of logits, at every layer | $F_{pixel}$, once a level: the same masks |
-# | threshold | probability 0.5 | sigmoid below 0.5 is blocked | logit below 0 is blocked |
 # | empty mask | not mentioned | query sees everything | the same |
-# | gradient | not mentioned | detached | detached |
 # | blocked scores | – | computed first | the same |
-# | operations for a picture | 226 G; 213 G without masks | 13 G fit nine mask products at 1/4 | theirs are a ninth |
+# | operations for a picture | 226 G; 213 G without masks | 13 G fit nine mask products at 1/4 | nine small ones |
 #
-# So blocking saves no multiplication. The paper gains epochs and PQ.
+# So blocking saves no multiplication.
 
 # %% [markdown]
 # ## In the library
@@ -877,15 +872,14 @@ library_table(
 # - Add $-\infty$ to blocked scores: their weights become 0, the others keep their proportions.
 # - True means *may look* to `scaled_dot_product_attention`, *blocked* to `nn.MultiheadAttention`.
 # - The mask is the last prediction: resize, decide at 0, detach, rescue empty rows.
-# - Compare attention on the object with its area. PQ alone proves little: raw queries find much.
-# - No rescue: NaN, or silent zeros. Inverted: no crash, attention off the object, a lower PQ.
+# - Compare the attention on the object with the object's area.
+# - No rescue: NaN, or silent zeros. Inverted: attention off the object, a lower PQ.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.1 and Table 4: the idea on one page, and what it is worth.
-# - [Issue 125 of the official code](https://github.com/facebookresearch/Mask2Former/issues/125): a reader meets the
-#   rescue.
+# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.1 and Table 4.
+# - [Issue 125 of the official code](https://github.com/facebookresearch/Mask2Former/issues/125), on the rescue.
 # - [scaled_dot_product_attention](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)
-#   and [MultiheadAttention](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html): read the
-#   two paragraphs on `attn_mask` side by side.
+#   and [MultiheadAttention](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html):
+#   compare `attn_mask`.
