@@ -56,7 +56,7 @@ where_we_are("masked attention")
 # %% [markdown]
 # ## Predict
 #
-# A query looks at four cells. Its weights are 0.6, 0.2, 0.1, 0.1. Now a mask blocks the first cell, its favourite.
+# A query looks at four cells. Its weights are 0.6, 0.2, 0.1, 0.1. Now a mask blocks the first cell.
 # What are the four weights?
 #
 # <details><summary>Answer</summary>
@@ -185,8 +185,8 @@ def slow_mask(logits, factor):
 # %% [markdown]
 # ## Fast and short
 #
-# One mask serves all heads: `[:, None]` adds an axis for them, and broadcasting does the rest. `shapes.check` stops the
-# run if a shape is not what its letters say.
+# One mask serves all heads: `[:, None]` adds an axis for them. `shapes.check` stops the run if a shape is not
+# what its letters say.
 
 
 # %% tags=["demo"]
@@ -277,7 +277,7 @@ assert rescue(thin).tolist() == [[True, False, False], [True, True, True]]
 # %% [markdown]
 # ## Shapes
 #
-# A trained model, an unseen scene of size 96 × 96, and the tensors that the library names on the way.
+# A trained model, an unseen scene of size 96 × 96, and the tensors on the way.
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -462,7 +462,7 @@ assert masked > 2 * open_
 # %% [markdown]
 # ## Checkpoint
 #
-# First the library's attention, with its linear maps before and after.
+# First the library's attention.
 
 # %%
 from minim2f.model.transformer_decoder import Attention, attention_mask
@@ -476,8 +476,8 @@ mine = fast_attention(*mapped, allowed, heads)
 same(theirs.out_proj(mine), theirs(q, k, v, allowed))
 
 # %% [markdown]
-# Then PyTorch's two implementations, which disagree: True means *may look* to `scaled_dot_product_attention`, as to us, but
-# *blocked* to `nn.MultiheadAttention`. Neither complains when it is given the other's mask.
+# Then PyTorch's two implementations, which disagree: True means *may look* to `scaled_dot_product_attention`, but *blocked*
+# to `nn.MultiheadAttention`. Neither complains when it is given the other's mask.
 
 # %%
 qkv = [split(x, heads) for x in (q, k, v)]
@@ -510,9 +510,9 @@ with torch.no_grad():
 #
 # *Hypothesis:* a model that is told where to look learns faster than one that must find out.
 #
-# One switch is changed, `masked_attention`; in each pair of runs weights at the start and pictures are the same. Speed is the height of the learning curve: the mean, over eight moments, of PQ
-# (panoptic quality, chapter 13; 1 is perfect). Spread is the standard deviation over the seeds. These
-# models were stored after 400 steps, and are not the one above.
+# One switch is changed, `masked_attention`; in each pair of runs weights at the start and pictures are the same. Speed
+# is the height of the learning curve: the mean, over eight moments, of PQ (panoptic quality, chapter 13; 1 is perfect).
+# Spread is the standard deviation over the seeds. These models were stored after 400 steps, and are not the one above.
 
 # %%
 from minim2f.book import experiments
@@ -581,8 +581,8 @@ assert (shares["masked"].mean(0) > shares["open"].mean(0)).all()
 #
 # ### How can it find what it does not look at?
 #
-# The open models look at their objects little more than at the rest, and yet find many. A clue is `raw_pq`, the PQ of
-# the *first* prediction, by the raw queries before layer 1.
+# The open models put on their objects little more than the share of the area, and yet find many. A clue is `raw_pq`, the
+# PQ of the raw queries, before layer 1.
 
 # %%
 lines = []
@@ -609,8 +609,8 @@ lines = [line(name, [found[g]["pq"] for g in groups], "{:.2f}") for name, found 
 table(["PQ on 20 unseen scenes", *groups], lines)
 
 # %% [markdown]
-# What is the attention for, then? What is known: in all these models the layers add much to the raw queries' PQ. What is
-# open: whether open layers do so by the mean of the picture that they receive, or by self-attention.
+# What is the attention for, then? It is known that in all these models the layers add much to the raw queries' PQ. It is
+# open whether open layers do so by the mean of the picture that they receive, or by self-attention.
 
 # %% [markdown]
 # ## Break it
@@ -843,7 +843,6 @@ exercise("7.4", my_share)
 # | result of the masked step | $X_l$ | `output` | $A_l$ |
 # | scale, heads, output map, norm | not in the formula | `nn.MultiheadAttention` | the same numbers, by `scaled_dot_product_attention` |
 # | True | 0 and $-\infty$ | True is blocked | True may look |
-# | mask and heads | – | 8 copies | broadcast |
 # | resizing | the masks | N maps of logits, at every layer | $F_{pixel}$, once a level: the same masks |
 # | empty mask | not mentioned | query sees everything | the same |
 # | blocked scores | – | computed first | the same |
