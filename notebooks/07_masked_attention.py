@@ -41,7 +41,7 @@ where_we_are("masked attention")
 #   class, and a **mask embedding** $E'$. The product of $E'$ and the features $F_{pixel}$ of a **pixel** (at 1/4 of the
 #   picture's size) is the mask logit of that pixel.
 # - The picture comes in three **levels**, P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size; decoder layers 1, 2 and 3
-#   read one each. One place of a level is a **cell**, a vector of $C$ numbers too.
+#   read them in this order. One place of a level is a **cell**, a vector of $C$ numbers too.
 # - In **cross-attention** linear maps turn a query into $q$, each cell into a key $k$ and a value $v$. The products of
 #   $q$ and $k$ are **scores**, their softmax gives **weights**, and the query receives the weighted mean of the values.
 # - Several **attention heads** of $d$ channels each do this side by side. (They are not the prediction heads of the map.)
@@ -394,7 +394,8 @@ from matplotlib.cm import ScalarMappable
 query, name, segment = shown[1]
 fig, axes = plots.figure(2, 4, size=1.7, gap=0.4)
 plots.draw_image(axes[0, 0], sample.image, "picture")
-plots.draw_image(axes[1, 0], (sample.image * (0.3 + 0.7 * segment)).byte(), f"query {query}: {name}")
+dimmed = (sample.image * (0.3 + 0.7 * segment)).byte()
+plots.draw_image(axes[1, 0], dimmed, f"query {query}: {name}")
 for layer, column in zip((1, 2, 3), axes.T[1:]):
     q, k, allowed = (rows[n].tensor for n in (f"Q_{layer}", f"K_{layer}", f"M_{layer - 1}"))
     side, edge = 3 * 2 ** (layer - 1), allowed[0, query]
@@ -476,8 +477,8 @@ mine = fast_attention(*mapped, allowed, heads)
 same(theirs.out_proj(mine), theirs(q, k, v, allowed))
 
 # %% [markdown]
-# Then PyTorch's two implementations, which disagree: True means *may look* to `scaled_dot_product_attention`, but *blocked*
-# to `nn.MultiheadAttention`. Neither complains when it is given the other's mask.
+# Then PyTorch's two implementations, which disagree: True means *may look* to `scaled_dot_product_attention`, but
+# *blocked* to `nn.MultiheadAttention`. Neither complains when it is given the other's mask.
 
 # %%
 qkv = [split(x, heads) for x in (q, k, v)]
@@ -593,7 +594,7 @@ table(["PQ at the end", *(f"seed {run['seed']}" for run in runs["open"])], lines
 
 # %% [markdown]
 # A raw query finds much by itself: its embedding is a filter over all pixels of $F_{pixel}$. Now the model of *Look*.
-# (Within `before_looking(model)` a model returns its first prediction.)
+# (Within `before_looking(model)` it returns its first prediction.)
 
 # %%
 from minim2f.training.evaluation import evaluate
@@ -705,16 +706,17 @@ for kind, function in masks.items():
 
 # %%
 lines = [[kind, f"{m[0]:.2f}", f"{m[1]:.0%}", f"{m[2]:.0%}"] for kind, m in measured.items()]
-table(["mask", "PQ", "attention on the own segment, layer 3", "empty masks, all queries and layers"], lines)
+own = "attention on the own segment, layer 3"
+table(["mask", "PQ", own, "empty masks, all queries and layers"], lines)
 right, wrong = measured["as it should be"], measured["inverted"]
 assert wrong[0] < right[0] - 0.1 and wrong[1] < 0.25 * right[1]
 
 # %% [markdown]
-# With the inverted mask PQ is merely poor. The attention on the object is plainer.
+# With the inverted mask, PQ is merely poor. The attention on the object is plainer.
 #
 # The missing rescue shows in neither. The library's attention returns zeros for an empty mask, and though 47 % of the
-# matched queries need the rescue in layer 1 (*Look*), in this trained model zeros cost nothing. Only the count tells: 60 %,
-# because queries without an object predict empty masks too.
+# matched queries need the rescue in layer 1 (*Look*), in this trained model zeros cost nothing. Only the count tells:
+# 60 %, because queries without an object predict empty masks too.
 #
 # **How to notice in your own training.** Compare the attention on the object with the object's area. And
 # `assert allowed.any(-1).all()` costs nothing.
