@@ -356,6 +356,23 @@ def test_solutions_of_chapter_5_equal_the_library() -> None:
 
     start = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
     torch.testing.assert_close(exercises.find("5.4").reference(8, 4), start[:, 2])
+def masked_softmax_from_its_definition(scores, allowed):
+    """Without -inf: the maximum is taken off, as softmax does."""
+    allowed = torch.where(allowed.sum(1, keepdim=True) > 0, allowed, torch.ones_like(allowed))
+    weights = torch.zeros_like(scores)
+    for row, (mine, seen) in enumerate(zip(scores, allowed)):
+        powers = (mine[seen] - mine[seen].max()).exp()
+        weights[row, seen] = powers / powers.sum()
+    return weights
+
+
+def next_mask_from_four_pixels(mask_logits, size):
+    (h, w), half = size, mask_logits.shape[1] // size[0] // 2
+    cells = mask_logits.unflatten(2, (w, -1)).unflatten(1, (h, -1))  # (N, h, 2 half, w, 2 half)
+    around = cells[:, :, half - 1 : half + 1, :, half - 1 : half + 1]
+    allowed = around.mean((2, 4)).flatten(1) >= 0
+    allowed[allowed.sum(1) == 0] = True
+    return allowed
 
 
 def dice_row_by_row(mask_logits, masks):
@@ -438,6 +455,8 @@ def pieces_by_growing(mask):
         ("5.3", head_neighbour_by_neighbour, "✔"),
         ("5.3", head_by_the_library, "✘ 5.3 Forbidden: the exercise asks you to do without"),
         ("5.4", looks_by_cutting_a_circle, "✔"),
+        ("7.1", masked_softmax_from_its_definition, "✔"),
+        ("7.2", next_mask_from_four_pixels, "✔"),
         ("9.2", dice_row_by_row, "✘ 9.2 the numbers are right, but no loops"),
         ("9.2", dice_by_einsum, "✔"),
         ("9.4", total_by_the_library, "✘ 9.4 the exercise asks you to do without"),

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from minim2f.book.exercises import Exercise, integer
 from minim2f.book.exercises import ch07_wrong as wrong
+from minim2f.book.exercises import ch07_wrong_masks as wrong_masks
 
 
 def _bools(g: torch.Generator, *shape: int) -> Tensor:
@@ -36,6 +37,10 @@ def my_masked_softmax(scores: Tensor, allowed: Tensor) -> Tensor:
 def _scores(g: torch.Generator) -> tuple[Tensor, Tensor]:
     shape = integer(g, 1, 5), integer(g, 2, 8)
     return 2 * torch.randn(shape, generator=g), _bools(g, *shape)
+
+
+# too large for e^score, and too low for a stand-in for -inf
+EXTREME = torch.tensor([[300.0, 299.0, 0.0], [-300.0, -301.0, 0.0], [300.0, 299.0, 298.0]])
 
 
 # ---- 7.2 the mask of the next layer
@@ -92,7 +97,7 @@ def my_share(q: Tensor, k: Tensor, allowed: Tensor, inside: Tensor) -> Tensor:
         q: (heads, N, d).
         k: (heads, S, d).
         allowed: (N, S) bool, True where a query may look; no row is empty.
-        inside: (N, S) in [0, 1], how much of each pixel belongs to the query's object.
+        inside: (N, S) in [0, 1], how much of each cell belongs to the query's object.
 
     Returns:
         (N,) in [0, 1].
@@ -112,14 +117,20 @@ def _one_picture(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 EXERCISES = [
-    Exercise("7.1", my_masked_softmax, _scores, wrong=wrong.MASKED_SOFTMAX),
+    Exercise(
+        "7.1",
+        my_masked_softmax,
+        _scores,
+        wrong=wrong.MASKED_SOFTMAX,
+        corners=[(EXTREME, torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 0]]).bool())],
+    ),
     Exercise(
         "7.2",
         my_next_mask,
         _logits,
-        wrong=wrong.NEXT_MASK,
+        wrong=wrong_masks.NEXT_MASK,
         corners=[(torch.tensor([[[0.0, 0.0, -1.0, -1.0]] * 4]), (2, 2))],  # a logit of 0 is inside
     ),
-    Exercise("7.3", my_for_pytorch, _batch, wrong=wrong.FOR_PYTORCH),
+    Exercise("7.3", my_for_pytorch, _batch, wrong=wrong_masks.FOR_PYTORCH),
     Exercise("7.4", my_share, _one_picture, wrong=wrong.SHARE),
 ]
