@@ -110,8 +110,8 @@ show(
     fig,
     "Two cells of value 0 and 4 as grey bars, and the four pixels that three ways of enlarging "
     "make of them. The bilinear ones lie on a line through the cells' centres.",
-    "Circles lie on the line through both centres, flat beyond them. Triangles do not: values of the "
-    "same line, read at other places than where they are drawn.",
+    "Circles lie on the line through both centres, flat beyond them. Triangles do not: values of "
+    "the same line, read at other places than where they are drawn.",
 )
 
 # %% [markdown]
@@ -570,7 +570,7 @@ show(
     fig,
     "IoU of honest masks, left, and of fitted ones of the same segments, right, against the size of "
     "segments in cells, a line for each stride from 4 to 32.",
-    "Of 48 segments a set, so values differ a little from the table above. Left, with less than one "
+    "Of 48 segments a set, so values differ from the table above. Left, with less than one "
     "cell nearly all is lost. Right, small segments stand far higher. A line that falls steeply to the right would be a bug.",
 )
 
@@ -660,6 +660,7 @@ at = torch.cartesian_prod(torch.arange(16, 81, 16), torch.arange(16, 81, 16)).fl
 square = (pixels[:, None] - at[:, 0, None, None]) ** 2 + (pixels - at[:, 1, None, None]) ** 2
 discs = square < 7**2
 
+
 # %% tags=["demo"]
 def centre(masks):
     """(G, H, W) bool -> (G, 2): the mean place of its pixels, y and x"""
@@ -685,7 +686,7 @@ show(
     fig,
     "Twenty-five discs three times, with arrows that tell where each went: none when done right, "
     "all to the upper left without the halves, outwards from the middle with corners aligned.",
-    "Grey are the true discs, coloured lines the outlines of the drawn ones. Arrows are twice as long as "
+    "Grey are the true discs, coloured lines outline the drawn ones. Arrows are twice as long as "
     "the shift, which is measured along the arrow: 4.9 is 3.5 each way on the diagonal. Arrows in the first panel would be a bug of ours.",
 )
 
