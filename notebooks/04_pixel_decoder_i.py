@@ -355,7 +355,7 @@ table(["stride", "backbone", "contrast", "pyramid", "contrast"], lines)
 
 # %% [markdown]
 # At strides 4, 8 and 16 the pyramid tells things from their surroundings better than the backbone does, probably with what came
-# down. But P5 gains too, with nothing from above. Why res3 is below res2 we do not know. Distrust the last row: such a cell is
+# down. But P5 gains a little too, with nothing from above. Why res3 is below res2 we do not know. Distrust the last row: such a cell is
 # larger than many a thing, and is compared with itself.
 
 # %% [markdown]
@@ -578,8 +578,8 @@ show(
 # The hypothesis fails, most for small segments: one loud cell among neighbours that vote no draws a spot as small as you like. So:
 #
 # - **Honest** masks follow a rule, and bound nothing: fitted ones beat them.
-# - **Fitted** masks come close to the best that a map of this stride *can* draw.
-# - **Learned** masks come from a network that does not see the truth, and may lie below both.
+# - **Fitted** masks show what a map of this stride *can* draw at least.
+# - **Learned** masks come from a network that does not see the truth, and may lie below or above the honest ones.
 #
 # Choose a stride whose honest masks serve your segments: those need no trick. Fitted masks say what a coarser one could do, not
 # that it is learned. The README has three trainings, each overfitted to eight photographs: they learn all segments from 16 cells
