@@ -250,6 +250,25 @@ def lost_cell_by_cell(masks, stride):
     return torch.tensor(answer, dtype=torch.bool)
 
 
+def lost_padded_across(masks, stride):
+    below, right = (-size % stride for size in masks.shape[1:])
+    padded = F.pad(masks.float(), (0, below, 0, right))[:, None]
+    return ~(F.avg_pool2d(padded, stride) > 0.5).flatten(1).any(1)
+
+
+def sample_with_int(x, points):
+    """Point by point, as in the chapter's slow way, with zeros outside."""
+    h, w = x.shape[1:]
+    answer = torch.zeros(len(x), len(points))
+    for p, (px, py) in enumerate(points.tolist()):
+        u, v = px * w - 0.5, py * h - 0.5
+        for i, across in ((int(u), 1 - (u - int(u))), (int(u) + 1, u - int(u))):
+            for j, down in ((int(v), 1 - (v - int(v))), (int(v) + 1, v - int(v))):
+                if 0 <= i < w and 0 <= j < h:
+                    answer[:, p] += across * down * x[:, j, i]
+    return answer
+
+
 def sample_on_a_rim_of_zeros(x, points):
     h, w = x.shape[1:]
     x = F.pad(x, (1, 1, 1, 1))
@@ -447,6 +466,8 @@ def pieces_by_growing(mask):
         ("2.3", runs_in_a_loop, "✔"),
         ("2.4", faults_in_a_loop, "✔"),
         ("4.1", lost_cell_by_cell, "✔"),
+        ("4.1", lost_padded_across, "✘ 4.1 height and width are swapped in the padding"),
+        ("4.2", sample_with_int, "✘ 4.2 int() and long() round -0.3 up to 0"),
         ("4.2", sample_on_a_rim_of_zeros, "✔"),
         ("4.2", sample_by_the_library, "✘ 4.2 the exercise asks you to do without"),
         ("4.3", pyramid_by_recursion, "✔"),

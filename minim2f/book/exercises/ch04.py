@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch04_wrong, integer
+from minim2f.book.exercises import Exercise, ch04_wrong, ch04_wrong_pyramid, integer
 from minim2f.book.exercises.forbidden import watchful
 
 # ---- 4.1 segments that a map cannot show
@@ -18,7 +18,7 @@ def lost(masks: Tensor, stride: int) -> Tensor:
     """Which segments have no cell that is more than half covered.
 
     Args:
-        masks: (G, H, W) bool; H and W need not be multiples of the stride.
+        masks: (G, H, W) bool; G may be 0, H and W need not be multiples of the stride.
         stride: height and width of a cell in pixels; the first cell begins at the first pixel.
 
     Returns:
@@ -48,6 +48,9 @@ def _drawn(*rows: str) -> Tensor:
 _LOST_CORNERS = [
     (_drawn("##..", "....", "....", "...."), 2),  # exactly half
     (_drawn("##..", "#...", "....", "...."), 2),
+    (_drawn("....###", "....###", "....###", "....###"), 4),  # the width alone is padded
+    (torch.zeros(0, 4, 4, dtype=torch.bool), 2),  # no segment
+    (torch.zeros(1, 4, 4, dtype=torch.bool), 2),  # an empty one
     (_drawn(".....", ".####", ".####", "....."), 4),  # eight pixels, never more than six in a cell
     (_drawn("....", ".##.", ".##.", "...."), 2),  # as large as a cell, and a quarter of each
     (_drawn("....#", "....#", "....#", "....#"), 4),  # the last cell reaches over the edge
@@ -143,5 +146,5 @@ def _levels(g: torch.Generator) -> tuple:
 EXERCISES = [
     Exercise("4.1", lost, _segments, ch04_wrong.LOST, _LOST_CORNERS),
     Exercise("4.2", my_sample, _map_and_points, ch04_wrong.SAMPLE, _SAMPLE_CORNERS),
-    Exercise("4.3", lin_pyramid, _levels, ch04_wrong.PYRAMID),
+    Exercise("4.3", lin_pyramid, _levels, ch04_wrong_pyramid.PYRAMID),
 ]

@@ -1,4 +1,4 @@
-"""What usually goes wrong in the exercises of chapter 4, each mistake with its hint."""
+"""What usually goes wrong in exercises 4.1 and 4.2, each mistake with its hint."""
 
 from __future__ import annotations
 
@@ -23,6 +23,24 @@ def _loose_cells(masks, stride):
 
 def _whole_cells(masks, stride):
     return F.avg_pool2d(masks[:, None].float(), stride).flatten(1)
+
+
+def _padded_across(masks, stride):
+    """What is missing at the right added below, and the other way round."""
+    bottom, right = (-size % stride for size in masks.shape[1:])
+    padded = F.pad(masks[:, None].float(), (0, bottom, 0, right))
+    return F.avg_pool2d(padded, stride).flatten(1)
+
+
+def _without_channel(masks, stride):
+    bottom, right = (-size % stride for size in masks.shape[1:])
+    return F.avg_pool2d(F.pad(masks.float(), (0, right, 0, bottom)), stride).flatten(1)
+
+
+def _sliding(masks, stride):
+    bottom, right = (-size % stride for size in masks.shape[1:])
+    padded = F.pad(masks[:, None].float(), (0, right, 0, bottom))
+    return F.avg_pool2d(padded, stride, 1).flatten(1)
 
 
 def _enlarged(masks, stride):
@@ -71,6 +89,18 @@ LOST = [
     Wrong(
         lambda masks, stride: _shares(masks, stride, left=True).amax(1) <= 0.5,
         "the first cell begins at the first pixel: pad on the right and below",
+    ),
+    Wrong(
+        lambda masks, stride: _padded_across(masks, stride).amax(1) <= 0.5,
+        "height and width are swapped in the padding: F.pad takes the last axis, the width, first",
+    ),
+    Wrong(
+        lambda masks, stride: _without_channel(masks, stride).amax(1) <= 0.5,
+        "G may be 0, and avg_pool2d takes no (0, H, W): give it (G, 1, H, W), masks[:, None]",
+    ),
+    Wrong(
+        lambda masks, stride: _sliding(masks, stride).amax(1) <= 0.5,
+        "your windows slide by one pixel: cells lie side by side and do not overlap",
     ),
     Wrong(
         lambda masks, stride: _enlarged(masks, stride).amax(1) <= 0.5,
@@ -155,6 +185,24 @@ def _sizes_swapped(x, points):
     return torch.einsum("chw,ph,pw->cp", x, _hats(v, h), _hats(u, w))
 
 
+def _cut_to_whole(where, size):
+    """Weights of the cell at int(u) and of the next: int cuts -0.3 to 0, floor gives -1."""
+    first = where.trunc()
+    a, cells = (where - first)[:, None], torch.arange(size)
+    return (1 - a) * (cells == first[:, None]) + a * (cells == first[:, None] + 1)
+
+
+def _one_size(which):
+    """Both coordinates times h (which = 0) or both times w (1)."""
+
+    def mistake(x, points):
+        h, w = x.shape[1:]
+        u, v = (points * (h, w)[which] - 0.5).unbind(1)
+        return torch.einsum("chw,ph,pw->cp", x, _hats(v, h), _hats(u, w))
+
+    return mistake
+
+
 _CORNERS = "that aligns corners: cell i has its centre at (i + 1/2) / w, not at i / (w - 1)"
 
 SAMPLE = [
@@ -190,6 +238,12 @@ SAMPLE = [
         "those are the coordinates of grid_sample, from -1 to 1: count in cells instead",
     ),
     Wrong(
+        _reading(hats=_cut_to_whole),
+        "int() and long() round -0.3 up to 0: left of the first centre you need floor, -1",
+    ),
+    Wrong(_one_size(1), "you count y in columns: rows are counted with h, columns with w"),
+    Wrong(_one_size(0), "you count x in rows: columns are counted with w, rows with h"),
+    Wrong(
         lambda x, points: _reading()(x, points).T,
         "channels first: (C, P), not (P, C)",
     ),
@@ -197,103 +251,4 @@ SAMPLE = [
         _reading(hats=lambda where, size: 1 - (where[:, None] - torch.arange(size)).abs()),
         "cells farther than 1 away get negative weights from you: they should get none",
     ),
-]
-
-
-# ---- 4.3 the pyramid as it was first published
-
-
-def _up(x, side):
-    return F.interpolate(x, side.shape[2:], mode="nearest")
-
-
-def _sides(features, lateral):
-    return [layer(res) for layer, res in zip(lateral, features)]
-
-
-def _pyramid(add=lambda side, x: side + _up(x, side), down=True, smooth=(0, 1, 2, 3)):
-    """The exercise with another step down, and with outputs smoothed at some levels only."""
-
-    def mistake(res2, res3, res4, res5, lateral, output):
-        sides = _sides((res2, res3, res4, res5), lateral)
-        sums = [sides[3]]
-        for level in (2, 1, 0):
-            sums.insert(0, add(sides[level], sums[0] if down else sides[level + 1]))
-        return [output[k](x) if k in smooth else x for k, x in enumerate(sums)]
-
-    return mistake
-
-
-def _smoothed_down(res2, res3, res4, res5, lateral, output):
-    sides = _sides((res2, res3, res4, res5), lateral)
-    levels = [output[3](sides[3])]
-    for level in (2, 1, 0):
-        levels.insert(0, output[level](sides[level] + _up(levels[0], sides[level])))
-    return levels
-
-
-def _smoothed_twice(res2, res3, res4, res5, lateral, output):
-    levels = _smoothed_down(res2, res3, res4, res5, lateral, output)
-    return [layer(x) for layer, x in zip(output, levels)]
-
-
-def _smoothed_sides(res2, res3, res4, res5, lateral, output):
-    sides = _sides((res2, res3, res4, res5), lateral)
-    sums = [output[3](sides[3])]
-    for level in (2, 1, 0):
-        sums.insert(0, output[level](sides[level]) + _up(sums[0], sides[level]))
-    return sums
-
-
-def _coarse_first(*inputs):
-    return _pyramid()(*inputs)[::-1]
-
-
-def _fine_only(*inputs):
-    return _pyramid()(*inputs)[0]
-
-
-def _output_reversed(res2, res3, res4, res5, lateral, output):
-    return _pyramid()(res2, res3, res4, res5, lateral, output[::-1])
-
-
-def _doubled(side, x):
-    return side + F.interpolate(x, scale_factor=2)
-
-
-PYRAMID = [
-    Wrong(
-        _smoothed_down,
-        "that is our pyramid, where smoothed maps go down: here the sum goes down as it is",
-    ),
-    Wrong(_smoothed_twice, "a map is smoothed once, on its way out, and goes down unsmoothed"),
-    Wrong(_smoothed_sides, "smooth the sums, not the maps that are added"),
-    Wrong(
-        _pyramid(down=False),
-        "res5 must reach P2: what goes down is the whole sum, not the lateral map alone",
-    ),
-    Wrong(
-        _pyramid(add=lambda side, x: side),
-        "nothing comes down: each level needs what the coarser ones know",
-    ),
-    Wrong(
-        _pyramid(add=lambda side, x: _up(x, side)),
-        "the lateral maps of the finer levels are missing from your sums",
-    ),
-    Wrong(_pyramid(add=_doubled), "sizes need not double: enlarge to the size of the finer map"),
-    Wrong(
-        _pyramid(add=lambda s, x: s + F.interpolate(x, s.shape[2:], mode="bilinear")),
-        "bilinear is what the deformable decoder does: here each cell is simply repeated",
-    ),
-    Wrong(
-        _pyramid(add=lambda side, x: (side + _up(x, side)) / 2),
-        "a sum, not a mean: yours halves a level each time it goes down",
-    ),
-    Wrong(_pyramid(add=lambda side, x: side * _up(x, side)), "maps are added, not multiplied"),
-    Wrong(_pyramid(smooth=()), "every sum is smoothed before it leaves: use the output layers"),
-    Wrong(_pyramid(smooth=(0, 1, 2)), "P5 is smoothed as well, though nothing was added to it"),
-    Wrong(_pyramid(smooth=(0,)), "every level is smoothed, not the finest alone"),
-    Wrong(_coarse_first, "the finest map comes first: P2, P3, P4, P5"),
-    Wrong(_fine_only, "all four maps are wanted, not P2 alone"),
-    Wrong(_output_reversed, "the output layers come in the order of the maps, finest first"),
 ]
