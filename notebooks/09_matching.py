@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 9 · Matching
 #
-# Before a picture can teach anything, somebody must say which query answers for which segment: you find that out, and check that no other answer is cheaper.
+# Before a picture can teach anything, somebody must say which query answers for which segment: you find the cheapest answer.
 #
 # *read 60 min · run 30 s CPU · exercises 55 min*
 #
@@ -34,11 +34,10 @@ setup(seed=0)
 where_we_are("matching")
 
 # %% [markdown]
-# The earlier chapters in one breath: Mask2Former makes N guesses about a picture, one from each **query**. A guess
-# is a class, K+1 logits of which the last means "no object", and a mask, one logit for each place, positive inside; softmax and
-# sigmoid make them probabilities. The truth is G **segments**, each with a class and a mask. Training lowers a
-# **loss**, which compares one guess with one segment. This chapter decides who is compared with whom; in use, there is no truth
-# and no matching.
+# So far: Mask2Former makes N guesses about a picture, one from each **query**. A guess is a class, K+1 logits of which
+# the last means "no object", and a mask, one logit for each place, positive inside. Softmax and sigmoid make
+# probabilities of them. The truth is G **segments**, each with a class and a mask. Training lowers a **loss**, which compares
+# one guess with one segment. This chapter decides which is compared with which.
 
 # %% [markdown]
 # ## Predict
@@ -55,15 +54,14 @@ where_we_are("matching")
 # <details><summary>Answer</summary>
 #
 # Query 1. That costs 1.5 + 2 = 3.5; the other way is 1 + 9 = 10. The cheapest price in the table, 1, stays unused.
-# Only the sum counts, so a cheap single pair may have to be given up.
+# Only the sum counts.
 #
 # </details>
 
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# A training example small enough for paper: 4 × 4 pixels with two segments, a ball and the sea, then what three queries
-# draw. Where a query draws `#`, its mask has probability 0.9, elsewhere 0.1.
+# Two segments on 4 × 4 pixels, a ball and the sea, then what three queries draw: `#` has probability 0.9, the rest 0.1.
 
 # %% tags=["demo"]
 drawing = """
@@ -73,15 +71,15 @@ drawing = """
     ....  ####  ####   ....   ####
 """
 rows = [line.split() for line in drawing.strip().splitlines()]
-drawn = torch.tensor([[[c == "#" for c in row[k]] for row in rows] for k in range(5)])
+drawn = torch.tensor([[[c == "#" for c in row[j]] for row in rows] for j in range(5)])
 truth, guesses = drawn[:2], drawn[2:]  # ball and sea; queries 0, 1 and 2
 
 print("wrong pixels, ball listed first:", (guesses[:2] != truth).sum().item())
 print("wrong pixels, sea listed first:", (guesses[:2] != truth.flip(0)).sum().item())
 
 # %% [markdown] tags=["demo"]
-# Compare query 0 with segment 0 and query 1 with segment 1: almost everything is wrong. List the sea first: almost
-# nothing is. But queries and segments are sets, without an order: training by position would teach the order in which
+# By position, almost everything is wrong with the ball first, almost nothing with the sea first. But queries and segments are
+# sets, without an order: training by position would teach the order in which
 # somebody happened to list the segments.
 #
 # So every pair gets a price, its **matching cost**. An **assignment** gives each segment one query, and no query two
@@ -97,11 +95,12 @@ labels = torch.tensor([0, 1])
 # %% [markdown] tags=["demo"]
 # Take query 1 and the ball, and count: 15 pixels are right, one is wrong.
 #
-# - **Class**: it gives "ball" a probability of 0.7. The cost is −0.7; so a price may be negative.
+# - **Class**: it gives "ball" a probability of 0.7. The cost is −0.7.
 # - **Binary cross entropy** (BCE): a right pixel costs −ln 0.9 = 0.105, a wrong one −ln 0.1 = 2.303. The mean of
 #   15 and 1 is 0.243.
 # - **Dice**: in BCE a small ball hardly counts: a query that leaves it out still has most pixels right. Dice ignores the
-#   background that both share. It is twice the overlap of the masks over the sum of their sizes. The overlap is 4 · 0.9 = 3.6; the query's mask sums to
+#   background that both share. It is twice the overlap of the masks over the sum of their sizes. The overlap is 4 · 0.9 = 3.6;
+#   the query's mask sums to
 #   5 · 0.9 + 11 · 0.1 = 5.6, the ball to 4. With a 1 added above and below the line, the cost is
 #   1 − (2 · 3.6 + 1) / (5.6 + 4 + 1) = 0.226.
 #
@@ -134,7 +133,7 @@ assert round(by_hand, 3) == 0.946
 # | $\mathrm{cost}$ | `cost` | (N, G) | the price list |
 # | $\hat\pi$ | `queries`, `segments` | (min(N, G),) each | the chosen pairs |
 #
-# The 1 in the dice keeps the quotient defined when both masks are empty.
+# The 1 keeps the quotient defined for empty masks.
 
 # %% [markdown] tags=["demo"]
 # ## Slow and obvious
@@ -182,8 +181,8 @@ table(["ball", "sea", "total"], rows)
 
 # %% [markdown] tags=["demo"]
 # Queries 0 and 2 both draw the sea. Query 2 is surer of the class, query 0 has the better
-# mask, and the mask decides. Query 2 gets no segment, so it is taught "no object". This is how one-to-one matching removes
-# duplicates: of several queries that draw one segment, all but one learn to say "no object".
+# mask, and the mask decides. Query 2 gets no segment, so it is taught "no object". So of several queries that draw
+# one segment, all but one learn to keep quiet.
 
 # %% tags=["demo", "hide-input"]
 from matplotlib.patches import Rectangle
@@ -237,7 +236,7 @@ show(
 # %% [markdown]
 # ## Fast and short
 #
-# **The double loop.** A pixel inside the segment costs $-\ln s = \zeta(-x)$, one outside $-\ln(1-s) = \zeta(x)$, where
+# **The double loop.** A pixel inside costs $-\ln s = \zeta(-x)$, one outside $-\ln(1-s) = \zeta(x)$, where
 # $\zeta(x) = \ln(1+e^x)$ is the **softplus**. Since $\zeta(-x) = \zeta(x) - x$, both fit one line:
 #
 # $$t\,\zeta(-x) + (1-t)\,\zeta(x) = \zeta(x) - t\,x.$$
@@ -283,12 +282,10 @@ assert fast_cost(class_logits[:1], far, labels, masks).isfinite().all()
 # **The permutations.** For ten segments and the 100 queries of most published models there are 6 · 10¹⁹ assignments. The
 # **Hungarian algorithm** serves one segment after another. A new segment may take the query of an earlier one, which then
 # takes another query, and so on, until a free query ends the chain. Of all such chains it takes the one that raises the total
-# least, and finds it like a shortest path, in about $GN$ steps. So the total is always the cheapest for
-# the segments served so far, and G segments need about $G^2N$ steps (here 10,000).
+# least, a shortest path, found in about $GN$ steps. So the total is always the cheapest for the segments served so far. All G
+# need about $G^2N$ steps, here 10,000.
 #
-# In the table of kite and boat, the kite first takes query 0 for 1. The boat would pay 9 for query 1; instead it takes query 0
-# for 2, and the kite moves to query 1 for 0.5 more. SciPy has a fast relative of this algorithm; in exercise 9.4
-# you write a slower one that is exact too.
+# SciPy has a fast relative of it; in exercise 9.4 you write a slower one that is exact too.
 
 # %%
 import math
@@ -302,7 +299,6 @@ assert [*zip(queries, segments)] == [(0, 1), (1, 0)]  # queries ascend
 # ## Shapes
 #
 # You train three tiny models, which differ in their seed, for 40 steps on the same four scenes.
-# Matching runs four times a step: the queries guess after each of the decoder's three layers, and once before.
 
 # %% tags=["demo"]
 from dataclasses import replace
@@ -336,8 +332,8 @@ known = [predict(model, scenes) for model in models]
 # %% [markdown] tags=["demo"]
 # Here masks of 24 × 24 logits meet a truth of 96 × 96 pixels, in the paper 256 × 256 meet 1024 × 1024. Neither has to be
 # enlarged: a cost compares both at the same P **points**, places in the unit square where they are read bilinearly. One
-# choice of points is every pixel; another is random places. The paper's 12,544 points are a fifth of 256 × 256, so the (N, P)
-# logits and (G, P) truths take a fifth of the memory that they would take at 256 × 256.
+# choice of points is every pixel; another is random places. The paper's 12,544 points are a fifth of 256 × 256, and
+# so is the memory for logits and truths at them.
 
 # %% tags=["demo"]
 from minim2f.training import points
@@ -368,7 +364,7 @@ shape_table(
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# The price list of one known scene, over all its pixels.
+# One known scene, over all its pixels.
 
 # %% tags=["demo"]
 from minim2f.model.position import pixel_centres
@@ -416,7 +412,7 @@ show(
 # %% [markdown]
 # ## Checkpoint
 #
-# Your cost against the library's, on the live scene.
+# Your cost against the library's.
 
 # %%
 from minim2f.training.matching import match, matching_cost
@@ -426,8 +422,8 @@ masks = points.sample(target.masks[None].float(), everywhere)[0]
 same(fast_cost, matching_cost, class_logits, mask_logits, target.labels, masks, tolerance=1e-4)
 
 # %% [markdown]
-# Two more checks. For one pair, the authors' code gives a BCE of 0.2954811 and a dice cost of
-# 0.1417034. And on 200 random price lists, SciPy's total is compared with the total of all permutations.
+# For one pair, the authors' code gives a BCE of 0.2954811 and a dice cost of 0.1417034. And on 200 random price lists,
+# SciPy's total is compared with the best of all permutations.
 
 # %%
 x, t = torch.tensor([[2.0, -1.0, 0.0, 3.0]]), torch.tensor([[1.0, 0.0, 1.0, 1.0]])
@@ -440,7 +436,7 @@ for trial in range(200):
     assert abs(total(prices, choose(prices)) - total(prices, slow_assign(prices))) < 1e-9
 
 # %% [markdown]
-# Last, the whole matcher. `same` starts both from the same random state.
+# Last, the whole matcher, from the same random state.
 
 # %%
 images, targets = collate(models[0], [scenes[i] for i in range(4)])
@@ -460,8 +456,7 @@ same(my_match, match, prediction, targets, models[0].config)
 #
 # ### How many points are enough?
 #
-# Hypothesis: a few hundred random points choose the same queries as all pixels. Test it before training, after it, and on
-# 16 new scenes.
+# Hypothesis: a few hundred random points choose the same queries as all pixels.
 
 # %%
 unseen = minim2f.data.open_dataset("scenes", split="val", length=16)
@@ -515,11 +510,10 @@ show(
 
 # %% [markdown]
 # After training it holds: with 512 points, the tiny model's setting, about nine of ten segments or more keep their
-# query, and the extra cost is small. Before training all queries are alike: the points change
-# the choice, at next to no cost.
+# query, and the extra cost is small. Before training all queries are alike: another choice costs next to nothing.
 #
 # And on photographs? A segment with a share $a$ of the picture is missed by all P points with probability
-# $(1-a)^P$. Then its truth is 0 at every point, and the query that draws least there looks best.
+# $(1-a)^P$. Then its truth is all 0, and the query that draws least there gets it.
 
 # %%
 def missed(masks, count):
@@ -543,15 +537,13 @@ for kind, dataset in pictures.items():
 table(["pictures", "segments", "in the fullest", "512 points miss", "12,544 miss"], rows)
 
 # %% [markdown]
-# Drawn segments are large. Of those in photographs, 512 points would miss a fifth, the paper's 12,544 one in a hundred. The
-# paper even finds points better than whole masks (Table 5).
+# In photographs, 512 points miss a fifth of the segments, the paper's 12,544 one in a hundred.
 #
 # ### Why is the cost not the loss?
 #
-# The loss (chapter 10) takes $-\ln p$ where the cost takes $-p$. And it looks at each pair at points of its own, three
-# quarters of them where the mask is unsure (a logit near 0); the cost looks at all queries at the same uniform points.
-# Hypothesis: with either habit of the loss, the pairs fit worse: their masks overlap less. Each row below changes one
-# thing against an earlier row, on the new scenes.
+# The loss (chapter 10) takes $-\ln p$ where the cost takes $-p$. And it compares each pair at points of its own, three
+# quarters of them where the mask is unsure (a logit near 0); the cost compares all at the same uniform points. Hypothesis: with
+# either habit of the loss, the masks of the pairs overlap less. Each row below changes one thing against an earlier one.
 
 # %%
 def with_logarithm(picture, where):
@@ -577,6 +569,8 @@ def variants(picture, generator):
     }
 
 # %%
+from torch.nn.functional import interpolate
+
 def mask_iou(picture, chosen):
     """Intersection over union of each segment with the mask of its query, (G,)."""
     _, mask_maps, target = picture
@@ -629,13 +623,12 @@ print(f"standard error of a change of mask IoU: at most {scatter:.3f}")
 # "Repeated" is the share of segments that get the same query when the points are drawn a second time.
 #
 # **The points.** Fewer points (C) cost about 0.01 of overlap in all three models. That the points are private (D) or unsure
-# (E) changes the overlap by no more than twice the standard error: for these habits of the loss, the hypothesis fails. What
-# private points lower is the steadiness: queries are compared by different questions, luck decides more often, and at the
-# next step the same segment is taught to another query (DN-DETR, below). Unsure points give part of it back: they lie
-# at the rims of the masks, so two draws resemble each other.
+# (E) changes the overlap by no more than twice the standard error: for these habits of the loss, the hypothesis fails.
+# Private points lower the steadiness: luck decides more often, so at the next step the same segment is taught to another
+# query (DN-DETR, below). Unsure points, near the rims of the masks, are steadier than private uniform ones in all three models.
 #
-# **The logarithm** (B). The hypothesis holds in all three models: overlap of the masks is given up for the class, a little
-# on average, a lot in single cases. Look for the segment that loses most.
+# **The logarithm** (B). The hypothesis holds in all three models: a little
+# overlap is given up on average, and much in single cases. Look for the segment that loses most.
 
 # %%
 def rivals(picture):
@@ -679,10 +672,10 @@ tint(ax, image, picture[2].masks[g], (0.3, 0.3, 0.3), f"the truth: {names[label]
 ps = torch.linspace(0.004, 1, 200)
 curve.plot(ps, -2 * ps.log(), "k--", label="−2 ln p")
 curve.plot(ps, -2 * ps, "k-", label="−2 p")
-for k, (ax, n, how, mark) in enumerate(zip(pair, two.tolist(), ("−p", "−ln p"), "os")):
-    title = f"{how} takes query {n}: IoU {ious[k]:.2f}"
+for j, (ax, n, how, mark) in enumerate(zip(pair, two.tolist(), ("−p", "−ln p"), "os")):
+    title = f"{how} takes query {n}: IoU {ious[j]:.2f}"
     tint(ax, image, picture[1][n].sigmoid(), query_color(n), title)
-    x, look = p[k, label], {"color": query_color(n), "mec": "black", "ms": 8, "ls": ""}
+    x, look = p[j, label], {"color": query_color(n), "mec": "black", "ms": 8, "ls": ""}
     curve.plot([x, x], [-2 * x.log(), -2 * x], mark, label=f"query {n}", **look)
 curve.set(xlabel="p of the true class", ylabel="class term of the cost")
 curve.legend()
@@ -697,20 +690,18 @@ show(
 )
 
 # %% [markdown]
-# The query with the better mask is mistaken about the class. It is the one that should get the segment, because then the
-# cross entropy corrects its class. But $-\ln p$ has no upper bound, and one small probability outvotes the masks.
+# The query with the better mask is mistaken about the class. It should get the segment: then the loss corrects its class.
+# But $-\ln p$ is unbounded, and one small probability outweighs the masks.
 # $-p$ changes a price by 2 at most, so a good mask can still win.
-#
-# The cost only ranks the pairs, and no gradient passes through it. So it need not be a good loss, but it must compare all queries
-# alike.
+# No gradient passes through the cost: it only ranks pairs.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Greedy
 #
-# Segment after segment takes the cheapest query that is left. Predict the total for kite and boat of the
-# beginning, when the last price grows from 9 to 999.
+# Segment after segment takes the cheapest query that is left. Predict the total for kite and boat when the price 9
+# grows to 999.
 
 # %% tags=["demo"]
 def greedy(cost, order):
@@ -730,10 +721,10 @@ for last in (9.0, 99.0, 999.0):
 table(["greedy, kite first", "greedy, boat first", "cheapest"], rows)
 
 # %% [markdown]
-# Greedy depends on the order, and it can be wrong by any amount. Taking the cheapest cell first no longer depends on the
-# order, but is no cheaper: it takes the 1 first, and must then pay the 999.
+# Greedy depends on the order, and its error has no limit. Cheapest cell first does not depend on the order,
+# but still takes the 1 and pays the 999.
 #
-# Now the new scene on which 200 random orders disagree most.
+# Now the new scene on which 200 orders differ most.
 
 # %%
 def greedy_totals(cost):
@@ -767,8 +758,8 @@ show(
 
 # %% [markdown]
 # **How to notice it in your own training.** Shuffle the segments of a picture: a correct matcher gives the same total. This is
-# necessary, but does not suffice, as cheapest cell first passes it too. To be sure, compare with SciPy, or with all
-# permutations on small tables.
+# necessary, not sufficient: cheapest cell first passes too. To be sure, compare with SciPy, or small tables with all
+# permutations.
 
 # %%
 shuffle = torch.arange(cost.shape[1]).flip(0)
@@ -778,7 +769,7 @@ same(total(cost[:, shuffle], choose(cost[:, shuffle])), best, tolerance=1e-3)
 # ### The edges
 #
 # No segment: no pairs, and every query learns "no object". More segments than queries: those N are matched that make the sum
-# smallest, the rest teach nothing; so N should not be below the fullest picture. A tie: any of the cheapest. A NaN is refused
+# smallest. A tie: any of the cheapest. A NaN is refused
 # with an error that names the query and the segment.
 
 # %%
@@ -801,7 +792,7 @@ except ValueError as error:
 # ### 9.1 ★ What each query learns
 #
 # Matching returns pairs. Turn them into the class that each query is to be taught: the label of its segment, or K, "no
-# object". The checker also tries no segment, and more segments than queries.
+# object". The checker also tries G = 0 and G > N.
 
 # %%
 def query_classes(queries, segments, labels, num_queries, num_classes):
@@ -828,7 +819,7 @@ exercise("9.1", query_classes)
 # %% [markdown]
 # ### 9.2 ★★ Dice of all pairs
 #
-# Until now the library computed this. Write it yourself, without loops. The checker also tries G = 0, empty masks and very
+# Write `pairwise_dice` yourself, without loops. The checker also tries G = 0, empty masks and very
 # sure queries.
 
 # %%
@@ -883,8 +874,8 @@ exercise("9.3", whole_cost)
 # ### 9.4 ★★★ Exact, and not by trying everything
 #
 # Compute the cheapest total without SciPy and without permutations. Take the queries one by one, and remember only, for
-# each set of segments that are served already, the cheapest way to serve them. 100 queries and ten segments take
-# a million small steps. Without segments the total is 0; prices may be negative.
+# each set of segments that are served already, the cheapest way to serve them. Without segments the total is 0; prices may be
+# negative.
 
 # %%
 def cheapest_total(cost):
@@ -915,7 +906,7 @@ exercise("9.4", cheapest_total)
 # | class term | as in MaskFormer and DETR: $-p$ | $-p$ | $-p$ |
 # | weights: class, BCE, dice | 2, 5, 5 | 1, 20, 1 by default; 2, 5, 5 as published | 2, 5, 5 |
 # | points | 12,544, uniform, the same for all pairs | the same | the same; `num_points=None` takes every pixel |
-# | masks at the points | – | samples the N mask maps | the library, in training: samples features, then multiplies, with the same numbers; this chapter samples the maps |
+# | masks at the points | – | samples the N mask maps, as this chapter does | samples features, then multiplies: the same numbers |
 # | precision | – | float32, in mixed precision too | at least float32 |
 # | NaN in the cost | – | SciPy stops, and does not say where | an error names query and segment |
 #
@@ -939,24 +930,23 @@ library_table(
 )
 
 # %% [markdown]
-# `sample` lies in `ops/sampling.py`, because the decoder samples too.
+# The decoder uses `sample` too, so it lies in `ops`.
 
 # %% [markdown]
 # ## Recap
 #
-# - Queries and segments are sets: an assignment says who is compared with whom, at a price of −2p + 5 BCE + 5 dice.
-# - Two matrix products give BCE and dice of all pairs.
+# - An assignment says which query is compared with which segment, at a price of −2p + 5 BCE + 5 dice.
+# - Two matrix products price all masks.
 # - The Hungarian algorithm finds the cheapest sum through chains of exchanges.
-# - The cost ranks pairs: its class term is bounded, and all queries meet the same points. The loss teaches.
-# - Greedy matching depends on the order, and a cheap first choice may force a dear last one.
+# - The cost ranks pairs: its class term is bounded, and all queries meet the same points.
+# - In greedy matching, a cheap first choice may force a dear last one.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [End-to-end object detection with transformers](https://arxiv.org/abs/2005.12872), section 3.1: where one-to-one matching
-#   entered detection.
+# - [End-to-end object detection with transformers](https://arxiv.org/abs/2005.12872), section 3.1: one-to-one matching enters detection.
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.3 and Table 5: what points save.
-# - [DETR issue 590](https://github.com/facebookresearch/detr/issues/590): why is the cost not the loss?
-# - [DN-DETR](https://arxiv.org/abs/2203.01305): what it costs when matching keeps changing its mind, and a cure.
+# - [DETR issue 590](https://github.com/facebookresearch/detr/issues/590): the same question.
+# - [DN-DETR](https://arxiv.org/abs/2203.01305): the harm of unsteady matching, and a cure.
 #
 # Before: chapter 8, heads and deep supervision. Next: chapter 10, losses and point sampling.
