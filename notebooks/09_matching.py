@@ -78,12 +78,11 @@ print("wrong pixels, ball listed first:", (guesses[:2] != truth).sum().item())
 print("wrong pixels, sea listed first:", (guesses[:2] != truth.flip(0)).sum().item())
 
 # %% [markdown] tags=["demo"]
-# By position, almost everything is wrong with the ball first, almost nothing with the sea first. But queries and segments are
-# sets, without an order: training by position would teach the order in which
-# somebody happened to list the segments.
+# By position, almost everything is wrong with the ball first, almost nothing with the sea first. But queries and segments
+# are sets: training by position would teach the order in which somebody happened to list the segments.
 #
 # So every pair gets a price, its **matching cost**. An **assignment** gives each segment one query, and no query two
-# segments; the cheapest wins. The price asks: does the class fit, do the pixels fit, do the masks overlap?
+# segments; the cheapest wins. It asks: do the class and the pixels fit, do the masks overlap?
 
 # %% tags=["demo"]
 # ball, sea, no object; softmax undoes the log of probabilities that sum to 1
@@ -99,9 +98,8 @@ labels = torch.tensor([0, 1])
 # - **Binary cross entropy** (BCE): a right pixel costs −ln 0.9 = 0.105, a wrong one −ln 0.1 = 2.303. The mean of
 #   15 and 1 is 0.243.
 # - **Dice**: in BCE a small ball hardly counts: a query that leaves it out still has most pixels right. Dice ignores the
-#   background that both share. It is twice the overlap of the masks over the sum of their sizes. The overlap is 4 · 0.9 = 3.6;
-#   the query's mask sums to
-#   5 · 0.9 + 11 · 0.1 = 5.6, the ball to 4. With a 1 added above and below the line, the cost is
+#   background that both share: it divides twice the overlap of the masks by the sum of their sizes. The overlap is
+#   4 · 0.9 = 3.6; the query's mask sums to 5 · 0.9 + 11 · 0.1 = 5.6, the ball to 4. With a 1 added above and below the line, the cost is
 #   1 − (2 · 3.6 + 1) / (5.6 + 4 + 1) = 0.226.
 #
 # The published weights are 2, 5 and 5: −1.4 + 1.2134 + 1.1321 = 0.9455, rounded 0.946.
@@ -389,6 +387,7 @@ names = [scenes.categories[k]["name"].split("-")[0].replace(" ", "\n") for k in 
 pairs = [(n, g) for g, n in enumerate(chosen)]
 kinds = [category["name"].split("-")[0] for category in scenes.categories] + ["nothing"]
 says = [f"“{kinds[k]}”" for k in class_logits.argmax(1)]
+assert chosen[2] == 4 and cost[8, 2] < 0 and says[8] == says[4]  # the duplicate of the caption
 draw_costs(left, cost, pairs, target.masks, mask_maps.sigmoid(), names, says, dear=20)
 
 winner = interpolate(mask_maps[None], (96, 96), mode="bilinear")[0, chosen].argmax(0)
@@ -627,8 +626,8 @@ print(f"standard error of a change of mask IoU: at most {scatter:.3f}")
 # Private points lower the steadiness: luck decides more often, so at the next step the same segment is taught to another
 # query (DN-DETR, below). Unsure points, near the rims of the masks, are steadier than private uniform ones in all three models.
 #
-# **The logarithm** (B). The hypothesis holds in all three models: a little
-# overlap is given up on average, and much in single cases. Look for the segment that loses most.
+# **The logarithm** (B). The hypothesis holds in all three models: a little overlap is given up on average, and much in single
+# cases. Look for the segment that loses most.
 
 # %%
 def rivals(picture):
