@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from minim2f.book.exercises import Wrong
 from minim2f.training.matching import pairwise_dice
@@ -72,7 +73,8 @@ def _dice(s, masks, twice=2, above=1, below=1):
     return 1 - (twice * s @ masks.T + above) / (s.sum(1)[:, None] + masks.sum(1) + below)
 
 
-def unsmooth(mask_logits, masks):
+def unsmooth(mask_logits: Tensor, masks: Tensor) -> Tensor:
+    """Dice without the 1 above and below the line, (N, P), (G, P) -> (N, G)."""
     return _dice(mask_logits.sigmoid(), masks, above=0, below=0)
 
 
