@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from minim2f.book.exercises import Exercise, ch09_wrong, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch09_wrong,
+    ch09_wrong_costs,
+    ch09_wrong_totals,
+    integer,
+)
 from minim2f.book.exercises.forbidden import watchful
 from minim2f.training.matching import assign, pairwise_dice
 
@@ -137,12 +143,31 @@ def _costs(g: torch.Generator) -> tuple[Tensor]:
 
 _READY_MADE = "linear_sum_assignment min_weight_full_bipartite_matching permutations slow_assign"
 _PRICES = torch.tensor([[1.0, 2.0], [1.5, 9.0], [8.0, 7.0]], dtype=torch.float64)
-_TOTAL_CORNERS = [watchful(_PRICES, functions=f"{_READY_MADE} assign choose")]
+
+
+def _chain() -> Tensor:
+    """Eight segments whose favourites are one query further on; for the last, there is none.
+
+    The best total is 16, each segment g with query g. Whoever follows the favourites pays 106.
+    """
+    cost = torch.full((8, 8), 99.0, dtype=torch.float64)
+    g = torch.arange(8)
+    cost[g, g] = 2
+    cost[g[1:], g[:-1]] = 1
+    return cost
+
+
+# Rolled, the favourites lie on the diagonal, where a search by exchanges would start.
+_TOTAL_CORNERS = [
+    watchful(_PRICES, functions=f"{_READY_MADE} assign choose"),
+    (_chain(),),
+    (_chain().roll(-1, 0),),
+]
 
 
 EXERCISES = [
     Exercise("9.1", query_classes, _pairs, ch09_wrong.CLASSES),
     Exercise("9.2", my_dice, _logits_and_masks, ch09_wrong.DICE, _DICE_CORNERS),
-    Exercise("9.3", whole_cost, _picture, ch09_wrong.COSTS, _cost_corners()),
-    Exercise("9.4", cheapest_total, _costs, ch09_wrong.TOTALS, _TOTAL_CORNERS),
+    Exercise("9.3", whole_cost, _picture, ch09_wrong_costs.COSTS, _cost_corners()),
+    Exercise("9.4", cheapest_total, _costs, ch09_wrong_totals.TOTALS, _TOTAL_CORNERS),
 ]

@@ -1,15 +1,12 @@
-"""What usually goes wrong in the exercises of chapter 9, each mistake with its hint."""
+"""What usually goes wrong in exercises 9.1 and 9.2, each mistake with its hint."""
 
 from __future__ import annotations
 
-import itertools
-import math
-
 import torch
-from torch.nn.functional import softplus
+from torch import Tensor
 
 from minim2f.book.exercises import Wrong
-from minim2f.training.matching import matching_cost, pairwise_dice
+from minim2f.training.matching import pairwise_dice
 
 # ---- 9.1 what each query is to learn
 
@@ -18,6 +15,11 @@ def _taught(queries, labels, num_queries, background):
     classes = torch.full((num_queries,), background)
     classes[queries] = labels
     return classes
+
+
+def _by_position(labels, num_queries, background):
+    first = torch.arange(min(num_queries, len(labels)))
+    return _taught(first, labels[first], num_queries, background)
 
 
 CLASSES = [
@@ -46,6 +48,10 @@ CLASSES = [
         "not the labels in the order of the file: each pair names its segment, so ask that one",
     ),
     Wrong(
+        lambda q, s, labels, n, k: _by_position(labels, n, k),
+        "that is by position: query 0 need not answer for segment 0, the pairs say who does",
+    ),
+    Wrong(
         lambda q, s, labels, n, k: _taught(q, s, n, k),
         "that is the number of the query's segment: what is the segment's class?",
     ),
@@ -67,7 +73,8 @@ def _dice(s, masks, twice=2, above=1, below=1):
     return 1 - (twice * s @ masks.T + above) / (s.sum(1)[:, None] + masks.sum(1) + below)
 
 
-def _unsmooth(mask_logits, masks):
+def unsmooth(mask_logits: Tensor, masks: Tensor) -> Tensor:
+    """Dice without the 1 above and below the line, (N, P), (G, P) -> (N, G)."""
     return _dice(mask_logits.sigmoid(), masks, above=0, below=0)
 
 
@@ -77,9 +84,9 @@ def _iou(mask_logits, masks, one):
     return 1 - (overlap + one) / (sizes - overlap + one)
 
 
-def _squared(mask_logits, masks):
+def _squared(mask_logits, masks, power):
     s = mask_logits.sigmoid()
-    sizes = (s * s).sum(1)[:, None] + (masks * masks).sum(1)
+    sizes = (s * s).sum(1)[:, None] + (masks**power).sum(1)
     return 1 - (2 * s @ masks.T + 1) / (sizes + 1)
 
 
@@ -87,6 +94,7 @@ def _dice_by_loops(mask_logits, masks):
     return torch.cat([_dice(x[None].sigmoid(), masks) for x in list(mask_logits)])
 
 
+_SQUARES = "sizes are plain sums here; with squares it is another dice, of V-Net"
 _ROUND_IOU = "that is intersection over union: dice is twice the overlap over the sum of the sizes"
 
 DICE = [
@@ -97,7 +105,11 @@ DICE = [
         lambda x, t: _dice((x > 0).to(t), t),
         "the cost takes probabilities, not a mask cut at 1/2: an unsure query should pay",
     ),
-    Wrong(_unsmooth, "add 1 above and below the line: what do you get when both masks are empty?"),
+    Wrong(
+        lambda x, t: _dice(x.sigmoid(), (t > 0.5).to(t)),
+        "take the truth as it is: a point at the rim may be 0.3 inside, so do not cut it at 1/2",
+    ),
+    Wrong(unsmooth, "add 1 above and below the line: what do you get when both masks are empty?"),
     Wrong(
         lambda x, t: _dice(x.sigmoid(), t, above=0),
         "the 1 below the line needs another above it: two empty masks agree, and must cost 0",
@@ -125,174 +137,10 @@ DICE = [
     Wrong(lambda x, t: -_dice(x.sigmoid(), t), "a cost grows with the mistake: check a sign"),
     Wrong(lambda x, t: _iou(x, t, one=1), _ROUND_IOU),
     Wrong(lambda x, t: _iou(x, t, one=0), _ROUND_IOU),
-    Wrong(_squared, "sizes are plain sums here; with squares it is another dice, of V-Net"),
+    Wrong(lambda x, t: _squared(x, t, power=2), _SQUARES),
+    Wrong(lambda x, t: _squared(x, t, power=1), _SQUARES),
     Wrong(
         lambda x, t: _dice(x.sigmoid(), t).T,
         "queries down, segments across: (N, G), not (G, N)",
-    ),
-]
-
-
-# ---- 9.3 the whole cost
-
-
-def _bce(x, t):
-    return softplus(x).mean(1)[:, None] - x @ t.T / t.shape[1]
-
-
-def _bce_by_logarithm(x, t):
-    s = x.sigmoid()
-    return -(s.log() @ t.T + (1 - s).log() @ (1 - t).T) / t.shape[1]
-
-
-def _bce_summed(x, t):
-    return _bce(x, t) * t.shape[1]
-
-
-def _whole(classes=lambda x: -x.softmax(1), bce=_bce, dice=pairwise_dice, weights=(2, 5, 5)):
-    def mistake(class_logits, mask_logits, labels, masks):
-        each = classes(class_logits)[:, labels], bce(mask_logits, masks), dice(mask_logits, masks)
-        return sum(weight * term for weight, term in zip(weights, each))
-
-    return mistake
-
-
-def _library_cost(class_logits, mask_logits, labels, masks):
-    return matching_cost(class_logits, mask_logits, labels, masks)
-
-
-def _cost_by_loops(class_logits, mask_logits, labels, masks):
-    rows = zip(class_logits, list(mask_logits))
-    return torch.cat([_whole()(c[None], x[None], labels, masks) for c, x in rows])
-
-
-COSTS = [
-    Wrong(_library_cost, "the numbers are right, but somebody else wrote them: now from memory"),
-    Wrong(_cost_by_loops, "the numbers are right, but no loops: all queries in one tensor"),
-    Wrong(
-        _whole(bce=_bce_by_logarithm),
-        "right until a query is very sure: 0 · ln 0 is NaN, and softplus knows no such corner",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x.softmax(0)),
-        "the classes of one query compete, not the queries: which axis is that?",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x[:, :-1].softmax(1)),
-        "'no object' takes part in the softmax: a query that doubts must seem dearer",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x),
-        "the class term is a probability, so that it can never pass 2; yours has no bound",
-    ),
-    Wrong(
-        _whole(classes=lambda x: -x.log_softmax(1)),
-        "that is the loss: the cost takes the probability itself, without a logarithm",
-    ),
-    Wrong(
-        _whole(classes=lambda x: 1 - x.softmax(1)),
-        "1 - p picks the same pairs, but leave the constant away: the cost is -p",
-    ),
-    Wrong(
-        _whole(classes=lambda x: x.softmax(1)),
-        "a high probability must make a pair cheaper: check a sign",
-    ),
-    Wrong(
-        _whole(bce=_bce_summed),
-        "BCE is a mean over the points: yours grows with their number and drowns the rest",
-    ),
-    Wrong(
-        _whole(bce=lambda x, t: _bce(x.sigmoid(), t)),
-        "softplus takes the mask logits as they are: a sigmoid before it is one too many",
-    ),
-    Wrong(_whole(dice=_unsmooth), "the dice term lacks the 1 above and below the line"),
-    Wrong(
-        _whole(dice=lambda x, t: pairwise_dice(x.sigmoid(), t)),
-        "pairwise_dice takes mask logits, and has a sigmoid of its own: yours is one too many",
-    ),
-    Wrong(_whole(weights=(1, 1, 1)), "the three terms do not count alike: where are the weights?"),
-    *(
-        Wrong(_whole(weights=weights), "which of the three terms counts 2, and which two count 5?")
-        for weights in [(5, 5, 5), (5, 5, 2), (5, 2, 5)]
-    ),
-    Wrong(_whole(weights=(0, 5, 5)), "there are three terms: yours does not ask for the class"),
-    Wrong(_whole(weights=(2, 0, 5)), "there are three terms: yours lacks the BCE"),
-    Wrong(_whole(weights=(2, 5, 0)), "there are three terms: yours lacks the dice"),
-    Wrong(
-        lambda *picture: _whole()(*picture).T,
-        "queries down, segments across: (N, G), not (G, N)",
-    ),
-]
-
-
-# ---- 9.4 the cheapest total, without all permutations
-
-
-def _scipy(cost):
-    from scipy.optimize import linear_sum_assignment  # half a second, for this alone
-
-    return cost[linear_sum_assignment(cost)].sum().item()
-
-
-def _permutations(cost):
-    ways = itertools.permutations(range(cost.shape[0]), cost.shape[1])
-    return min(sum(cost[n, g].item() for g, n in enumerate(way)) for way in ways)
-
-
-def _greedy(in_order):
-    def mistake(cost):
-        cost, total = cost.clone(), 0.0
-        for turn in range(cost.shape[1]):
-            g = turn if in_order else cost.amin(0).argmin()
-            n = cost[:, g].argmin()
-            total += cost[n, g].item()
-            cost[n], cost[:, g] = math.inf, math.inf
-        return total
-
-    return mistake
-
-
-def _search(ways=lambda best: list(best.items()), keep=min, idle=True):
-    def mistake(cost):
-        best = {frozenset(): 0.0}
-        for row in cost.tolist():
-            before, best = best, best if idle else {}
-            for served, total in ways(before):
-                for g, price in enumerate(row):
-                    if g not in served:
-                        more = served | {g}
-                        best[more] = keep(best.get(more, math.inf), total + price)
-        return best[frozenset(range(cost.shape[1]))]
-
-    return mistake
-
-
-_MUST_SERVE = "each of your queries must serve: where there are more than segments, some may idle"
-
-TOTALS = [
-    Wrong(_scipy, "right, but SciPy found it: this time you are the one who searches"),
-    Wrong(_permutations, "right, but you try every permutation: remember sets of segments instead"),
-    Wrong(
-        lambda cost: cost.amin(0).sum().item(),
-        "too cheap to be true: here one query may answer for several segments",
-    ),
-    Wrong(
-        _greedy(in_order=True),
-        "you serve one segment after the other and never look back: that is greedy",
-    ),
-    Wrong(
-        _greedy(in_order=False),
-        "the cheapest cell first is greedy too: it may force a very dear one later",
-    ),
-    Wrong(_search(idle=False), _MUST_SERVE),
-    Wrong(lambda cost: _search()(cost[: cost.shape[1]]), _MUST_SERVE),
-    Wrong(
-        _search(lambda best: ((served, best[served]) for served in list(best))),
-        "within one row, start from the totals before it: your query can serve twice",
-    ),
-    Wrong(_search(dict.items), "a dictionary cannot grow while you loop over it: loop over a copy"),
-    Wrong(
-        _search(keep=lambda old, new: new),
-        "several ways serve the same segments: keep the cheapest of them",
     ),
 ]
