@@ -166,7 +166,7 @@ def _raises(error: Exception):
         (lambda s: s.softmax(0), "✘ 99.1 the classes of one row compete", ""),
         (lambda s: s.exp() / s.exp().sum(-1), "✘ 99.1 keep the summed axis", ""),  # raises as well
         (lambda s: s.exp() / s.exp().sum(1, True), "✘ 99.1 e to a large score is infinite", ""),
-        (lambda s: s.softmax(1)[0], "✘ 99.1 result has shape ", "(for inputs of shape ("),
+        (lambda s: s.softmax(1)[0], "✘ 99.1 result has shape ", "(for scores of shape ("),
         (lambda s: s.softmax(1) + 1, "✘ 99.1 result at (", ", expected "),
         (_raises(ValueError("boom")), "✘ 99.1 ValueError: boom", ""),
         (_raises(NotImplementedError("no Bool")), "✘ 99.1 NotImplementedError: no Bool", ""),

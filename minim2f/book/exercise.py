@@ -59,8 +59,8 @@ def verdict(asked: Exercise, function: Callable) -> str:
             return f"✘ {asked.id} {mistake.hint}"
     if changed:
         return f"✘ {asked.id} your function changes its input {changed}: work on a copy of it"
-    given = ", ".join(_describe(x) for x in asked.cases()[wrong[0]])
-    return f"✘ {asked.id} {gaps[wrong[0]].where} (for inputs {given})"
+    given = ", ".join(map(_described, names, asked.cases()[wrong[0]]))
+    return f"✘ {asked.id} {gaps[wrong[0]].where} (for {given})"
 
 
 def _answer(function: Callable, number: int, inputs: tuple) -> Any:
@@ -94,11 +94,11 @@ def _gap(mine: Any, theirs: Any, nan_equal: bool) -> Gap:
     return gap(mine, theirs, nan_equal=nan_equal)
 
 
-def _describe(x: Any) -> str:
+def _described(name: str, x: Any) -> str:
     if hasattr(x, "shape"):
-        return f"of shape {tuple(x.shape)}"
-    text = f"{x!r}"
-    return text if len(text) <= 40 and "<" not in text else f"a {type(x).__name__}"
+        return f"{name} of shape {tuple(x.shape)}"
+    text = f"{name} = {x!r}"
+    return text if len(text) <= 40 and "<" not in text else f"{name}, a {type(x).__name__}"
 
 
 @contextmanager
