@@ -521,7 +521,7 @@ print(f"{there} classes with touching things in {stored['settings']['unseen_scen
 
 # %% [markdown]
 # **Where things touch, queries count nearly nine of ten cases rightly, the per-pixel model one of eight, in both pairs of runs;
-# the pixels are labelled equally well.** Both as predicted. Where nothing touches, queries are slightly ahead; we had
+# the pixels are labelled almost equally well.** Both as predicted. Where nothing touches, queries are slightly ahead; we had
 # predicted a tie. The queries' decoder has weights
 # of its own; but whatever the network, no class map passes the ceiling except by luck.
 
@@ -567,7 +567,7 @@ table(["per pixel, fewest pixels", "right where none touch", "right where some t
 # The table points to luck. A crumb of one pixel can stand in for the car that was merged, and spoils counts elsewhere.
 #
 # A form makes counting possible; it does not teach it. In our first runs, of 600 steps, queries too were right in less
-# than a fifth of the touching cases. The model of *Look* learnt for 9,000:
+# than a fifth of the touching cases, and behind the pieces elsewhere. The model of *Look* learnt for 9,000:
 
 
 # %%
