@@ -140,22 +140,7 @@ def tasks(right: Callable) -> list[Wrong]:
             panoptic(lambda k, m, t: right(k, m, t & False)[2]),
             "panoptic: two cars are two segments",
         ),
-        Wrong(
-            panoptic(_things_first),
-            "panoptic: numbers follow the order of the list, things and stuff mixed",
-        ),
-        Wrong(
-            panoptic(_mixed_keys),
-            "panoptic: pair 1 and class 1 are not the same: tell their keys apart",
-        ),
-        Wrong(
-            panoptic(_last_number),
-            "panoptic: pairs of one stuff class share the number of the first, not of the last",
-        ),
-        Wrong(
-            panoptic(_number_anew),
-            "panoptic: has the stuff class a number already? Then it is to keep it",
-        ),
+        *(Wrong(panoptic(change), hint) for change, hint in _NUMBERINGS),
         Wrong(panoptic(_with_gaps), "panoptic: count the numbers given away, not the pairs"),
         Wrong(
             panoptic(lambda k, m, t: right(k[t[k]], m[t[k]], t)[2]), "panoptic: stuff belongs to it"
@@ -211,6 +196,17 @@ def _number_anew(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
         numbers[key] = len(numbers) + 1
         ids[mask] = numbers[key]
     return ids
+
+
+_NUMBERINGS = [
+    (_things_first, "panoptic: numbers follow the order of the list, things and stuff mixed"),
+    (_mixed_keys, "panoptic: pair 1 and class 1 are not the same: tell their keys apart"),
+    (
+        _last_number,
+        "panoptic: pairs of one stuff class share the number of the first, not the last",
+    ),
+    (_number_anew, "panoptic: has the stuff class a number already? Then it is to keep it"),
+]
 
 
 def _by_class(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
