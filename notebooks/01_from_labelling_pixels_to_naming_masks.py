@@ -3,7 +3,7 @@
 #
 # You see why a class for each pixel cannot count two touching cars, and write what replaces it: a list of masks with a class each.
 #
-# *read 30 min · run 15 s CPU · exercises 40 min*
+# *read 55 min · run 20 s CPU · exercises 60 min*
 #
 # **Needs** chapter 0 · **Library** [`minim2f/data/sample.py`](../minim2f/data/sample.py) · **Paper** sections 1 and 3.1
 
@@ -36,10 +36,9 @@ setup(seed=0)
 where_we_are("heads")
 
 # %% [markdown]
-# Chapter 0 in one breath: **semantic segmentation** gives each pixel a class, **instance segmentation** each countable
-# object, or **thing**, a mask; **panoptic segmentation** does both, and what cannot be counted, such as sky, is
+# Chapter 0 in one breath: **semantic segmentation** gives each pixel a class; **instance segmentation** gives each
+# countable object, or **thing**, a mask; **panoptic segmentation** does both. What cannot be counted, such as sky, is
 # **stuff**. Pixels of nothing known are **void**.
-# This chapter is about the form of the answer, which the heads give it: one class a pixel, or N masks with a class each.
 
 # %% [markdown]
 # ## Predict
@@ -50,7 +49,7 @@ where_we_are("heads")
 # <details><summary>Answer</summary>
 #
 # Four, the right number, with two errors. The touching cars are one piece, the car behind the mast is two. A right
-# count may be luck; and no better network helps.
+# count may be luck; and no better map helps.
 #
 # </details>
 
@@ -63,7 +62,7 @@ where_we_are("heads")
 # %% tags=["demo"]
 drawings = {
     "two cars and one": ["ssssssss", "saabbscc", "rrrrrrrr"],
-    "a truck and a car": ["ssssssss", "saaaascc", "rrrrrrrr"],
+    "a long car and a car": ["ssssssss", "saaaascc", "rrrrrrrr"],
     "four and one": ["ssssssss", "sabcdsee", "rrrrrrrr"],
 }
 class_of = {"s": 0, "r": 1} | dict.fromkeys("abcde", 2)  # sky, road, car
@@ -103,12 +102,11 @@ show(
     "Three pictures of 3 by 8 cells: sky above, road below, cars between. The same six cells are "
     "three cars, two, or five. The fourth panel is the class map that all three share.",
     "Three truths, one map. Whatever you compute from the map is the same for all three; so it is "
-    "wrong for two of them.",
+    "wrong for at least two of them.",
 )
 
 # %% [markdown]
-# That is the whole proof: equal inputs, equal outputs. The counts are 3, 2 and 5; a function of the class map gives one
-# number. The usual one counts **connected pieces**, pixels joined over shared sides. SciPy finds them, until you do in
+# That is the whole proof: equal inputs, equal outputs. The usual program counts **connected pieces**, pixels joined over shared sides. SciPy finds them, until you do in
 # 1.4.
 
 # %% tags=["demo"]
@@ -116,7 +114,8 @@ from scipy import ndimage
 
 
 def pieces(mask):
-    return ndimage.label(mask)[1]  # the map of their numbers, and how many there are
+    numbered, count = ndimage.label(mask)  # a map of the pieces' numbers, and how many there are
+    return count
 
 
 assert pieces(first == 2) == 2
@@ -124,9 +123,10 @@ assert pieces(first == 2) == 2
 # %% [markdown]
 # ### Would names help?
 #
-# Make classes "car 1" and "car 2", then. But which car is which? Nothing in the picture says so; the annotator's order
-# does. Half of the training examples call the left car 1, the others the right one. A pixel is taught both names
-# equally often. Its cross-entropy at probability $p$ for car 1 is then $-\frac12\ln p - \frac12\ln(1-p)$:
+# Make classes "car 1" and "car 2", then. Numbered from left to right, one new car on the left renames all others. In the
+# order of an annotator, half of the examples call the left car 1, the others the right one. A car's pixel learns both
+# names equally often. Its cross-entropy at probability $p$ for car 1 is then $-\frac12\ln p - \frac12\ln(1-p)$:
+
 
 # %%
 p = torch.linspace(0.01, 0.99, 99)
@@ -135,17 +135,17 @@ same(p[cost.argmin()], 0.5)
 same(cost.min(), torch.tensor(2.0).log())
 
 # %% [markdown]
-# The best that such a network can do is to say "half" everywhere. Names ask for something that is not in the picture.
+# The best that such a network can do is to say "half" on every car pixel.
 #
 # ### Pairs
 #
-# So ask for a **set** of pairs, a mask and its class, in any order. Two cars are two pairs of the same class, and
-# nobody looks at which comes first.
+# So ask for a **set** of pairs, a mask and its class, in any order. Two cars are two
+# pairs of the same class.
 
 # %% tags=["demo"]
-letters = drawings["two cars and one"]
+drawing = drawings["two cars and one"]
 pairs = [
-    (class_of[name], torch.tensor([[cell == name for cell in row] for row in letters]))
+    (class_of[name], torch.tensor([[cell == name for cell in row] for row in drawing]))
     for name in "sabcr"
 ]
 assert [label for label, _ in pairs] == [0, 2, 2, 2, 1]
@@ -171,11 +171,11 @@ assert [int(mask.sum()) for _, mask in pairs] == [10, 2, 2, 2, 8]
 # | $k$ | `labels` | (G,) | the class of each segment |
 # | $m$ | `masks` | (G, H, W) | the pixels of each segment |
 #
-# Code counts classes from 0, and void is −1. Pairs give both maps. The id map with its labels
-# gives the pairs back; the class map does not.
+# The formulas count classes from 1, so that void gets 0; code counts from 0, and void is −1. Pairs give both maps. The id
+# map with its labels gives the pairs back; the class map does not.
 #
 # A network predicts N > G pairs: probabilities over K classes and "no object", and a mask with a probability at each
-# pixel. Per pixel it would have been K·H·W numbers, now it is N·(K+1) + N·H·W.
+# pixel.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -207,8 +207,7 @@ def slow_class_map(labels, masks):
 # ## Fast and short
 #
 # One comparison makes all masks: `ids` is (H, W), the numbers become (G, 1, 1), and broadcasting gives (G, H, W).
-# `shapes.check` stops the run where a shape is not what its letters say; under `@shapes.scoped` each letter is one
-# number.
+# `shapes.check` stops the run at a wrong shape; under `@shapes.scoped` H means the same number throughout the function.
 
 
 # %% tags=["demo"]
@@ -230,25 +229,27 @@ def fast_class_map(labels, masks):
 
 
 # %%
-ids = torch.tensor([["_sabcr".index(cell) for cell in row] for row in letters])
+ids = torch.tensor([["_sabcr".index(cell) for cell in row] for row in drawing])
 class_of_id = {number: class_of[name] for number, name in enumerate("sabcr", 1)}
 labels, masks = fast_pairs(ids, class_of_id)
 same((labels, masks), slow_pairs(ids, class_of_id))
 same(fast_ids(masks), ids)
+print(f"ids\n{ids}\nlabels {labels.tolist()}\nmask of id 2\n{masks[1].int()}")
 same(fast_class_map(labels, masks), slow_class_map(labels, masks))
 same(fast_class_map(labels, masks), first)
 
 # %% [markdown]
-# There and back again, not a pixel changed; and in another order it is the same picture:
+# In another order it is the same picture:
 
 # %%
 shuffle = torch.tensor([3, 0, 4, 2, 1])
 same(fast_class_map(labels[shuffle], masks[shuffle]), first)
 
 # %% [markdown]
-# The old form is a special case of the new: take N = K queries, and let query n always say class n. The semantic
-# reading of chapter 0, the sum over queries of class probability times mask probability, then picks the class with the
-# largest logit, as a softmax at each pixel does.
+# The old form is a special case of the new: take N = K queries, and let query k always say class k. The semantic reading
+# of chapter 0 adds up class probability times mask probability. The latter is a sigmoid and grows with the logit, so
+# the class with the largest logit wins, as in a softmax.
+
 
 # %%
 from minim2f.inference import semantic_scores
@@ -261,19 +262,20 @@ same(votes.argmax(0), pixel_logits.softmax(0).argmax(0))
 # %% [markdown]
 # ## Shapes
 #
-# An unseen scene, taken apart.
+# An unseen scene, taken apart. A segment marked `iscrowd` is a region of things that nobody told apart; it is left out.
 
 # %% tags=["demo"]
 scenes = minim2f.data.open_dataset("scenes", split="val")
-sample = scenes[53]
-place = {category["id"]: k for k, category in enumerate(scenes.categories)}
-class_of_id = {s["id"]: place[s["category_id"]] for s in sample.segments if not s["iscrowd"]}
-with shapes.watch() as rows:
+sample = scenes[203]
+class_index = {category["id"]: k for k, category in enumerate(scenes.categories)}
+counted = [s for s in sample.segments if not s["iscrowd"]]
+class_of_id = {s["id"]: class_index[s["category_id"]] for s in counted}
+with shapes.watch() as shapes_seen:
     labels, masks = fast_pairs(sample.ids, class_of_id)
 
 # %% tags=["hide-input"]
 shape_table(
-    rows,
+    shapes_seen,
     meanings={
         "ids": "the segment of a pixel",
         "labels": "the class of a segment",
@@ -293,25 +295,25 @@ model = minim2f.load("tiny")
 found = {task: minim2f.segment(model, sample.image, task) for task in ("semantic", "panoptic")}
 car = next(c["id"] for c in scenes.categories if c["name"] == "car")
 class_ids = {s["category_id"]: s["id"] for s in found["semantic"].segments}
-cars = {
+car_counts = {
     "the truth": sum(s["category_id"] == car for s in sample.segments),
     "pieces of the class map": pieces(found["semantic"].ids == class_ids[car]),
     "pairs": sum(s["category_id"] == car for s in found["panoptic"].segments),
 }
-table(["cars", "how many"], cars.items())
-assert cars["pairs"] == cars["the truth"] > cars["pieces of the class map"]
+table(["cars", "how many"], car_counts.items())
+assert car_counts["pairs"] == car_counts["the truth"] > car_counts["pieces of the class map"]
 
 # %% tags=["demo", "hide-input"]
 from minim2f import plots
 
-row = {"image": sample.image}
+row = {"image": sample.image, "truth": (sample.ids, sample.segments)}
 row |= {task: (result.ids, result.segments) for task, result in found.items()}
 show(
-    plots.compare([row], scenes.categories, size=2.1),
-    "A drawn scene with two touching cars; the class map, in which they are one patch; the panoptic "
-    "map, in which an outline runs between them.",
-    "Follow the outline of the cars. It would look wrong if it ran between them in the middle "
-    "picture: both sides of such a line would have the same class.",
+    plots.compare([row], scenes.categories, size=1.9),
+    "A drawn scene with two touching cars; its truth; the class map found, in which the cars are "
+    "one patch; the panoptic map found, in which an outline runs between them as in the truth.",
+    "Follow the outline of the cars; segments of one class have shades of one colour. An outline "
+    "between the cars would be wrong in the class map: both its sides have the same class.",
 )
 
 # %% [markdown]
@@ -320,8 +322,10 @@ show(
 # A **query** is a slot that is to be filled with one pair. Slots have no names. In training, **matching** (chapter 9)
 # decides for each picture which slot answers for which segment, so that they fit best.
 #
-# How much hangs on this shows in two slots with a logit for each of 16 pixels, and nothing else. The truth is two cars,
-# in random order at each step. First each slot learns from the car in its place, then from the car that it fits better.
+# A toy shows it: two slots, each only 16 logits. The truth is two cars, in random order at each step. A slot learns from
+# the car of its number; or from the car that it fits better; or, in matching, from the better of the two ways of sharing
+# the cars out.
+
 
 # %% tags=["demo"]
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -330,83 +334,100 @@ two = torch.zeros(2, 4, 4)
 two[0, 1:3, :2] = two[1, 1:3, 2:] = 1
 
 
-def by_place(logits, truth):
-    return bce(logits, truth)
+def by_number(cost):  # (slots, cars)
+    return cost.trace()
 
 
-def by_fit(logits, truth):
-    return min(bce(logits, truth), bce(logits, truth.flip(0)))
+def each_its_best(cost):
+    return cost.amin(1).sum()
+
+
+def one_to_one(cost):
+    return torch.minimum(cost.trace(), cost.flip(1).trace())
 
 
 def learn(loss_of, seed):
-    g = torch.Generator().manual_seed(seed)
-    logits = (0.1 * torch.randn(2, 4, 4, generator=g)).requires_grad_()
+    generator = torch.Generator().manual_seed(seed)
+    logits = (0.1 * torch.randn(2, 4, 4, generator=generator)).requires_grad_()
     for _ in range(200):
-        loss = loss_of(logits, two[torch.randperm(2, generator=g)])
-        (gradient,) = torch.autograd.grad(loss, logits)
-        logits.data -= 5 * gradient
+        truth = two[torch.randperm(2, generator=generator)]
+        every_pair = logits[:, None].expand(2, 2, 4, 4), truth.expand(2, 2, 4, 4)
+        cost = bce(*every_pair, reduction="none").mean((2, 3))
+        (gradient,) = torch.autograd.grad(loss_of(cost), logits)
+        logits.data -= 2.5 * gradient
     return logits.detach().sigmoid()
 
 
-learned = {f.__name__: [learn(f, seed) for seed in range(5)] for f in (by_place, by_fit)}
+ways = {"by number": by_number, "each its best": each_its_best, "one to one": one_to_one}
+learned = {name: [learn(way, seed) for seed in range(10)] for name, way in ways.items()}
+
+
+# %%
+def finds_both(slots):
+    return any((slots - cars).abs().max() < 0.2 for cars in (two, two.flip(0)))
+
+
+successes = {name: sum(map(finds_both, trials)) for name, trials in learned.items()}
+table(["a slot learns from the car", "runs of 10 that find both cars"], successes.items())
+assert successes["by number"] == 0 < successes["each its best"] < successes["one to one"] == 10
 
 # %% tags=["hide-input"]
-fig, axes = plt.subplots(1, 6, figsize=(9, 1.9), layout="constrained")
-panels = [two[0], two[1], *learned["by_place"][0], *learned["by_fit"][0]]
-titles = ["car", "car", "slot 0, by place", "slot 1, by place", "slot 0, by fit", "slot 1, by fit"]
-for ax, panel, title in zip(axes, panels, titles):
-    shade = ax.imshow(panel, vmin=0, vmax=1)
-    ax.set_title(title, fontsize=8)
-    ax.set(xticks=[], yticks=[])
+failed = next(n for n, slots in enumerate(learned["each its best"]) if not finds_both(slots))
+fig, axes = plt.subplots(2, 4, figsize=(7, 3.2), layout="constrained")
+columns = {"truth": two} | {name: trials[failed] for name, trials in learned.items()}
+for column, (title, panels) in zip(axes.T, columns.items()):
+    column[0].set_title(title)
+    for n, (ax, panel) in enumerate(zip(column, panels)):
+        shade = ax.imshow(panel, vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        ax.set_ylabel(f"car {'AB'[n]}" if title == "truth" else f"slot {n}")
 fig.colorbar(shade, ax=axes, label="probability")
 show(
     fig,
-    "Two cars on 4 by 4 pixels, then what two slots learn: by place both are grey over both cars, by "
-    "fit each is bright on one car.",
-    "By place, both slots learn the average of the cars. By fit, each takes one. Two bright slots on "
-    "the same car would be wrong.",
+    "Two cars on 4 by 4 pixels, and what two slots learn. By number, both are in between over both "
+    "cars. Each its best: both are bright on the same car. One to one: each is bright on one car.",
+    "One seed where the second way fails: both slots sit on one car, and the other car is lost. By "
+    "number, both slots learn the average of the cars.",
 )
 
-# %%
-on_cars = two.sum(0) > 0
-for name, runs in learned.items():
-    doubt = torch.stack([(p[:, on_cars] - 0.5).abs().mean() for p in runs])
-    print(f"{name:8} how far from a half, on the cars: {doubt.mean():.2f} ± {doubt.std():.2f}")
-assert all((p[:, on_cars] - 0.5).abs().mean() < 0.2 for p in learned["by_place"])
-assert all((p[:, on_cars] - 0.5).abs().mean() > 0.4 for p in learned["by_fit"])
-
 # %% [markdown]
-# By place they end where "car 1" and "car 2" ended, at a half. By fit they part: whichever slot happened to lean to the
-# left car keeps it. A real query starts with numbers of its own too, and looks at the picture (chapters 6 and 7).
+# By number, the slots end near a half, as the names did. If each takes its best, both may choose the same car: that is
+# why matching is one to one. A real query also starts with its own numbers, and looks at the picture (chapters 6 and 7).
 #
-# So the result must not depend on the order of the slots:
+# Slots have no names: if you shuffle the queries, the panoptic map keeps its segments.
 
-# %%
-from minim2f.inference import panoptic
+
+# %% tags=["demo"]
+from minim2f.inference import as_result, panoptic
 from minim2f.prediction import predict  # mask logits at the size of the picture
 
 class_logits, mask_logits = predict(model, sample.image)
+
+# %%
 things = torch.tensor([bool(c["isthing"]) for c in scenes.categories])
 shuffle = torch.randperm(len(class_logits))
-before, _ = panoptic(class_logits, mask_logits, things)
-after, _ = panoptic(class_logits[shuffle], mask_logits[shuffle], things)
-for n in before.unique():
-    assert torch.equal(before == n, after == after[before == n][0])
+in_order, _ = panoptic(class_logits, mask_logits, things)
+shuffled, _ = panoptic(class_logits[shuffle], mask_logits[shuffle], things)
+for n in in_order.unique():
+    assert torch.equal(in_order == n, shuffled == shuffled[in_order == n][0])
 
 # %% [markdown]
 # ## Checkpoint
 #
-# The library's labels and masks of the scene, and back to its ids. (Its ids are colours, see chapter 2.)
+# The library's labels and masks of the scene, and back to its ids. Ids may be any numbers, here
+# large ones; `fast_ids` numbers the masks 1, 2, 3 …, and `numbers` looks the old id up.
 
 # %%
+# both in the order of each mask's first pixel, which argmax finds
 order = sample.masks.flatten(1).float().argmax(1).argsort()
 mine = masks.flatten(1).float().argmax(1).argsort()
 same((labels[mine], masks[mine]), (sample.labels[order], sample.masks[order]))
 numbers = torch.tensor([0, *sorted(class_of_id)])
+# isin is False at crowds, which we left out: 0 there
 same(numbers[fast_ids(masks)], sample.ids * torch.isin(sample.ids, numbers))
 
 # %% [markdown]
-# SciPy as an outside witness: it finds box and area of each number in an id map.
+# SciPy finds the same box and area of each number.
 
 # %%
 rows_and_columns = [[x.nonzero() for x in (mask.any(1), mask.any(0))] for mask in masks]
@@ -421,23 +442,23 @@ same(areas, masks.sum((1, 2)).double())
 #
 # ### The ceiling, without a network
 #
-# Count the pieces in the *true* class map. No per-pixel network can give a better one. Things **touch** if all of a
-# class together have fewer pieces than one by one.
+# Count the pieces in the *true* class map, which is flawless. (A worse map can be right more often, by luck.) Things of a
+# class **touch** if their union has fewer pieces than the masks counted singly. `cases` lists the classes of things in a
+# picture; those with a crowd are left out, since nobody counted it.
 
 
 # %%
+from minim2f.book.experiments.ch01 import cases
+
+
 def count_by_pieces(dataset):
     """[right, all] counts of the classes in each picture, where none touch, where some do."""
     counts = {"none touch": [0, 0], "some touch": [0, 0]}
-    for sample in dataset:
-        for k in sample.labels.unique().tolist():
-            if dataset.categories[k]["isthing"]:
-                masks = sample.masks[sample.labels == k].numpy()
-                counted = pieces(masks.any(0))
-                touch = counted < sum(map(pieces, masks))
-                kind = counts["some touch" if touch else "none touch"]
-                kind[0] += counted == len(masks)
-                kind[1] += 1
+    for scene in dataset:
+        for case in cases(scene, dataset.categories):
+            tally = counts["some touch" if case.touching else "none touch"]
+            tally[0] += case.pieces == case.count
+            tally[1] += 1
     return counts
 
 
@@ -457,14 +478,14 @@ for kind, dataset in pictures.items():
 table(["pictures", "right where none touch", "right where some touch"], rows_shown)
 
 # %% [markdown]
-# Where things touch, nearly all counts of a flawless map are wrong, and the few right ones are luck: what merges is made
-# up for by something else that is cut. Where none touch, what is covered in part may still be cut.
+# Where things touch, the few right counts are luck: what merges is made up for by something else that is cut.
 #
 # ### Two networks, trained alike
 #
 # Both have the same backbone and pixel decoder, start from the same weights there, and see the same scenes in the same
-# order for the same number of steps. Then one scores classes at each pixel, learns by cross-entropy, and counts pieces
-# of at least 1, 16 or 32 pixels, whichever suits it best. The other has queries, and a decoder for them.
+# order. One scores classes at each pixel, and counts pieces of at least 1, 16 or 32 pixels: the table takes the best of
+# these rules for each column and seed, on these same scenes, a gift to the per-pixel side. The other has queries, and a
+# decoder for them.
 #
 # *Hypothesis*, written before the runs. They label pixels equally well (**mIoU**, the overlap of each class's found and
 # true pixels, is alike), and where nothing touches they count equally well. Where something touches, queries count
@@ -481,7 +502,6 @@ measures = {
     "mIoU": lambda run: run["miou"],
     "right where none touch": lambda run: max(run["apart"]) / run["there"]["apart"],
     "right where some touch": lambda run: max(run["touching"]) / run["there"]["touching"],
-    "PQ of things": lambda run: max(run["pq_things"]),
 }
 measured = {
     name: torch.tensor([[measure(run) for run in runs[kind]] for kind in kinds])  # (2, seeds)
@@ -493,115 +513,122 @@ gains = {name: values[1] - values[0] for name, values in measured.items()}  # pa
 lines = []
 for name, values in measured.items():
     seeds = [" ".join(f"{x:.2f}" for x in row) for row in values]
-    lines.append([name, *seeds, f"{gains[name].mean():+.2f} ± {gains[name].std():.2f}"])
-table(["seeds 0, 1, 2", *kinds, "queries − per pixel"], lines)
-touching = stored["runs"][0]["there"]["touching"]
-print(f"{touching} classes with touching things in {stored['settings']['unseen_scenes']} scenes")
+    lines.append([name, *seeds, f"{gains[name].mean():+.3f} ± {gains[name].std():.3f}"])
+seed_names = ", ".join(map(str, stored["settings"]["seeds"]))
+table([f"seeds {seed_names}", *kinds, "queries − per pixel"], lines)
+there = stored["runs"][0]["there"]["touching"]
+print(f"{there} classes with touching things in {stored['settings']['unseen_scenes']} scenes")
+
+# %% [markdown]
+# **Where things touch, queries count nearly nine of ten cases rightly, the per-pixel model one of eight, in both pairs of runs;
+# the pixels are labelled almost equally well.** Both as predicted. Where nothing touches, queries are slightly ahead; we had
+# predicted a tie. The queries' decoder has weights
+# of its own; but whatever the network, no class map passes the ceiling except by luck.
+
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(8.4, 2.5), sharey=True, layout="constrained")
 for ax, (name, values) in zip(axes, measured.items()):
-    for pair, mark in zip(values.T, "os^"):
-        ax.plot(kinds, pair, color="C0", linewidth=1)
-        ax.plot(kinds, pair, mark, color="C0", markeredgecolor="black", linestyle="none")
-    ax.set(title=name, ylim=(0, 1.02), xlim=(-0.3, 1.3))
+    for seed, (pair, mark) in enumerate(zip(values.T, "os^vD")):
+        places = [x + 0.06 * seed for x in (0, 1)]  # beside each other, not over each other
+        style = {"color": f"C{seed}", "markeredgecolor": "black", "label": f"seed {seed}"}
+        ax.plot(places, pair, f"{mark}-", **style)
+    ax.set(title=name, ylim=(0, 1.02), xlim=(-0.3, 1.4))
+    ax.set_xticks([0.03, 1.03], kinds)
+axes[0].legend(loc="lower left")
 described = [f"{name}: from {v[0].mean():.2f} to {v[1].mean():.2f}" for name, v in measured.items()]
 show(
     fig,
-    "Three panels of paired dots, a line for each seed, per pixel left and queries right. " + "; ".join(described[:3]),
-    "A line is a pair of runs with one seed. Look at how steep the lines are from panel to panel.",
+    "Three panels of paired dots, a line for each seed, per pixel left and queries right. "
+    + "; ".join(described),
+    "A line is a pair of runs with one seed, and flat where both kinds do equally well: left it is "
+    "flat, in the middle it rises a little, on the right it is steep.",
 )
 
 # %%
-share, ahead = gains["right where some touch"], gains["right where none touch"]
-assert gains["mIoU"].abs().max() < 0.02 and ahead.max() < 0
-print(f"some touch: queries ahead in {(share > 0).sum()} of {len(share)} pairs")
+assert gains["mIoU"].abs().max() < 0.02
+assert (gains["right where none touch"] > 0).all()
+assert (gains["right where some touch"] > 0.5).all()
 
 # %% [markdown]
-# The pixels are labelled equally well, as predicted. The rest is not borne out. Where nothing touches, the
-# per-pixel model counts better, with every seed. Where something touches, both are right in less than a fifth of the
-# cases, and the difference is no larger than its spread: not decided.
-#
-# How can pieces be right there at all? Let one rule for small pieces hold throughout:
+# How can pieces be right at all where things touch? The same runs, with one rule for all pictures:
 
 # %%
 lines = []
-for place_in_list, least in enumerate(stored["settings"]["least_pixels_of_a_piece"]):
-    line = [f"{least} pixels"]
+for rule, least in enumerate(stored["settings"]["least_pixels_of_a_piece"]):
+    line = [least]
     for kind in ("apart", "touching"):
-        right = [run[kind][place_in_list] / run["there"][kind] for run in runs["per pixel"]]
+        right = [run[kind][rule] / run["there"][kind] for run in runs["per pixel"]]
         line.append(" ".join(f"{x:.2f}" for x in right))
     lines.append(line)
-table(["per pixel, pieces from", "right where none touch", "right where some touch"], lines)
+table(["per pixel, fewest pixels", "right where none touch", "right where some touch"], lines)
 
 # %% [markdown]
-# The table points to luck. A crumb of one pixel can stand in for the car that was merged, and spoils many counts
-# elsewhere. With crumbs swept away, hardly any count of touching things is right. But the best rule for each column was
-# promised, so the verdict above stands.
+# The table points to luck. A crumb of one pixel can stand in for the car that was merged, and spoils counts elsewhere.
 #
-# And the queries? A form makes counting possible; it does not teach it. In 600 steps they have not learnt to part what
-# touches. The model of *Look* has the same form, and learnt for 9,000. Beside it the pieces of the true class map:
+# A form makes counting possible; it does not teach it. In our first runs, of 600 steps, queries too were right in less
+# than a fifth of the touching cases, and behind the pieces elsewhere. The model of *Look* learnt for 9,000:
+
 
 # %%
-from minim2f.book.experiments.ch01 import cases
-
 asked = right = by_pieces = 0
 for scene in scenes:
-    touching = [case for case in cases(scene, scenes.categories) if case[2]]
+    touching = [case for case in cases(scene, scenes.categories) if case.touching]
     segments = minim2f.segment(model, scene.image).segments if touching else []
-    for category_id, count, _ in touching:
-        masks_of_class = scene.masks[scene.labels == place[category_id]]
+    for case in touching:
         asked += 1
-        right += sum(s["category_id"] == category_id for s in segments) == count
-        by_pieces += pieces(masks_of_class.any(0)) == count
-print(f"touching things counted rightly: queries {right}, flawless class map {by_pieces}, of {asked}")
+        right += sum(s["category_id"] == case.category_id for s in segments) == case.count
+        by_pieces += case.pieces == case.count
+print(f"touching things counted rightly: queries {right}, true map {by_pieces}, of {asked}")
 assert right > 0.85 * asked and by_pieces < 0.3 * asked
 
 # %% [markdown]
-# One model, one seed, no per-pixel rival of 9,000 steps: this is no paired experiment. But a rival can beat a flawless
-# map only by luck. When the queries learn to part things, our runs do not tell.
+# One model without a paired rival proves nothing.
 
 # %% [markdown]
 # ## Break it
 #
-# Two queries on one object: the idlest query of the scene becomes a copy of the query of a car. Before you read on:
-# which of the three results shows it, semantic, instance or panoptic?
+# Two queries on one object: the idlest query of the scene becomes a copy of the query of a car, its twin; or nearly a copy,
+# with a little noise on its mask logits. Before you read on: which of the three results shows it, semantic, instance or
+# panoptic?
 
 # %% tags=["demo"]
-from minim2f.inference import as_result
-from minim2f.prediction import predict
-
-class_logits, mask_logits = predict(model, sample.image)
 probabilities = class_logits.softmax(-1)
-original, idle = probabilities[:, place[car]].argmax(), probabilities[:, -1].argmax()
-twins = class_logits.clone(), mask_logits.clone()
-for tensor in twins:
-    tensor[idle] = tensor[original]
+original, idle = probabilities[:, class_index[car]].argmax(), probabilities[:, -1].argmax()
+class_twin, mask_twin = class_logits.clone(), mask_logits.clone()
+class_twin[idle], mask_twin[idle] = class_logits[original], mask_logits[original]
+noisy_twin = mask_twin.clone()
+noisy_twin[idle] += 0.1 * torch.randn(mask_logits.shape[1:])
 
 # %% tags=["demo"]
 tasks = ("semantic", "instance", "panoptic")
-broken = {}
-for name, logits in {"as it was": (class_logits, mask_logits), "with a twin": twins}.items():
-    broken[name] = {task: as_result(*logits, model.config, task, 0.5) for task in tasks}
-cars = {
+broken = {
+    name: {task: as_result(*logits, model.config, task, score_threshold=0.5) for task in tasks}
+    for name, logits in {
+        "as it was": (class_logits, mask_logits),
+        "an exact twin": (class_twin, mask_twin),
+        "a noisy twin": (class_twin, noisy_twin),
+    }.items()
+}
+cars_found = {
     name: [sum(s["category_id"] == car for s in results[task].segments) for task in tasks]
     for name, results in broken.items()
 }
-table(["cars found", *tasks], [[name, *counts] for name, counts in cars.items()])
+table(["segments of class car", *tasks], [[name, *counts] for name, counts in cars_found.items()])
+assert list(cars_found.values()) == [[1, 2, 2], [1, 3, 2], [1, 3, 1]]
 
 # %%
-before, after = cars.values()
-assert after[1] == before[1] + 1 and after[2] == before[2]
-kept = broken["as it was"]["semantic"].ids == broken["with a twin"]["semantic"].ids
+kept = broken["as it was"]["semantic"].ids == broken["an exact twin"]["semantic"].ids
 print(f"{kept.mean():.1%} of the semantic map is as before")
 assert kept.mean() > 0.97
 
 # %% [markdown]
-# Only the instance list counts one car too many: its masks may overlap. In the panoptic map one twin gets all the
-# pixels, and the other is dropped. In the semantic map a class has a vote more.
+# The instance list has one car too many: its masks may overlap. In the panoptic map each pixel goes to one query. Of two
+# exact twins one gets all pixels, the other none. With noise each gets some; a query that keeps less than 0.8 of its mask
+# is dropped, so both go, and the car vanishes.
 #
-# **How to notice it in your own training.** AP, the measure of instance lists, counts the double as an error, and PQ
-# never sees it. List the pairs of results of one class with nearly the same mask:
+# **How to notice it in your own training.** **AP**, the measure of instance lists, counts a double as an error. **PQ**,
+# that of panoptic maps, misses an exact twin, but counts a vanished car. So list the pairs with nearly the same mask:
 
 
 # %%
@@ -617,7 +644,8 @@ def doubles(result):
 
 
 assert not doubles(broken["as it was"]["instance"])
-assert len(doubles(broken["with a twin"]["instance"])) == 1
+assert len(doubles(broken["an exact twin"]["instance"])) == 1
+assert len(doubles(broken["a noisy twin"]["instance"])) == 1
 
 # %% [markdown]
 # ## Exercises
@@ -625,7 +653,7 @@ assert len(doubles(broken["with a twin"]["instance"])) == 1
 # ### 1.1 ★ Pairs from a label map
 #
 # A label map has a class for each pixel, and one number for void. Make a pair of each class that is there, in ascending
-# order.
+# order. Where all pixels are void, G is 0.
 
 
 # %%
@@ -652,9 +680,9 @@ exercise("1.1", from_label_map)
 # %% [markdown]
 # ### 1.2 ★★ A map from pairs that overlap
 #
-# Predicted masks overlap. Each pixel goes to the surest of the masks that hold it. Answer with 1 for the first mask of
-# the list, 2 for the second; 0 is a pixel in no mask. Of two that are equally sure the first in the list wins. A score
-# may be 0.
+# Predicted masks overlap. Each pixel goes to the mask with the highest score among those that hold it. Answer with 1 for
+# the first mask of the list, 2 for the second; 0 is a pixel in no mask. Of two equal scores the first in the list wins.
+# A score may be 0, and such a mask still holds its pixels.
 
 
 # %%
@@ -683,7 +711,8 @@ exercise("1.2", to_ids)
 #
 # From one list of pairs make all three results: the class map, −1 where there is none; the masks of things, in the
 # order of the list; the panoptic ids. For these, 0 is void, and numbers run 1, 2, 3 … without gaps in the order of the
-# list; pairs of one stuff class share the number of the first. No mask is empty, and no two overlap.
+# list; pairs of one stuff class share the number of the first. No mask is empty, and no two overlap;
+# there may be no pair at all. T is the number of things.
 
 
 # %%
@@ -711,8 +740,8 @@ exercise("1.3", three_tasks)
 # %% [markdown]
 # ### 1.4 ★★★ Count the pieces
 #
-# How many connected pieces has a mask? Pixels touch over a side, not over a corner. No SciPy, any way you like; one is to
-# give each pixel a name of its own, and then let pixels that touch share one.
+# How many connected pieces has a mask? Pixels touch over a side, not over a corner. An empty mask has 0.
+# No SciPy, any way you like; one is to give each pixel a name of its own, and then let pixels that touch share one.
 
 
 # %%
@@ -740,6 +769,8 @@ exercise("1.4", count_pieces)
 # %% [markdown]
 # ## Paper, official code, ours
 #
+# MaskFormer, by the same group, came before Mask2Former.
+#
 # | | papers | official code | ours |
 # | --- | --- | --- | --- |
 # | pairs of semantic data | MaskFormer: one for each class that is there | the label map's numbers but one, the ignored | the same |
@@ -747,8 +778,6 @@ exercise("1.4", count_pieces)
 # | void | – | outside of every mask | the same |
 # | slots | 100, more than the segments of a picture | the same; 200 in the largest model | the same in r50; 16 in tiny |
 # | per-pixel rival | MaskFormer: two baselines | `per_pixel_baseline.py` in MaskFormer | `experiments/ch01.py`, the plainer one |
-#
-# MaskFormer reports that pairs beat per-pixel classes in purely semantic data too, where there are many classes.
 
 # %% [markdown]
 # ## In the library
@@ -768,11 +797,11 @@ library_table(
 # ## Recap
 #
 # - Pictures with different counts share one class map; names such as "car 1" average out.
-# - One comparison takes an id map apart into pairs; where masks overlap, the surest wins.
+# - One comparison takes an id map apart into pairs; where masks overlap, the highest score wins.
 # - Connected pieces merge what touches and cut what is covered.
 # - Semantic, instance and panoptic are three readings of one list.
-# - A query is a slot without a name; matching decides for which segment it answers.
-# - Two queries on one object show in the instance list, and nowhere else.
+# - Two queries on one object: the instance list has a double. An exact twin hides in the panoptic map; a slightly
+#   different one can take the object away altogether.
 
 # %% [markdown]
 # ## Further reading

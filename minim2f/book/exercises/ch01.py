@@ -106,21 +106,27 @@ _VOID = [  # void alone; void in the middle; no void, and classes left out; 0 is
     (torch.tensor([[0, 4, 0], [9, 4, 0]]), 255),
     (torch.tensor([[0, 255], [7, 0]]), 255),
 ]
-_CLAIMS = [  # a tie; the surest in the middle; a score of 0; the surest first
+_CLAIMS = [  # a tie; the surest in the middle; a score of 0, alone, beside; the surest first
     (torch.ones(2, 1, 2).bool(), torch.tensor([0.5, 0.5])),
     (torch.ones(3, 1, 1).bool(), torch.tensor([0.2, 0.9, 0.4])),
     (torch.tensor([[[True, False]]]), torch.tensor([0.0])),
+    (torch.tensor([[[True, False]], [[False, True]]]), torch.tensor([0.9, 0.0])),
     (torch.ones(2, 1, 1).bool(), torch.tensor([0.7, 0.2])),
 ]
 _SLOPE = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1]]).bool()
 _U = torch.tensor([[1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1]]).bool()
+_RING = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 1]]).bool()
+_SNAKE = torch.ones(7, 6).bool()  # a long way from end to end
+_SNAKE[[1, 5], :-1] = _SNAKE[3, 1:] = False
 _CORNERS = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 0, 1]]).bool()
 _SHAPES = [
-    *((mask,) for mask in (_SLOPE, _U, _CORNERS, _U.T.clone(), torch.zeros(2, 3).bool())),
+    *((mask,) for mask in (_SLOPE, _U, _CORNERS, _U.T.clone(), _RING, _SNAKE)),
+    (torch.zeros(2, 3).bool(),),
     watchful(_U, functions="label connected_components"),
 ]
-_SETS = [  # stuff in two pairs, a thing between; two things alike, void; no pair
+_SETS = [  # stuff in two pairs, a thing between or before; two things alike, void; no pair
     (torch.tensor([1, 0, 1, 0]), torch.eye(4).bool().view(4, 2, 2), torch.tensor([True, False])),
+    (torch.tensor([0, 1, 0]), torch.eye(4).bool()[:3, None], torch.tensor([False, True])),
     (torch.tensor([1, 1]), torch.eye(3).bool()[:2, None], torch.tensor([False, True])),
     (torch.zeros(0).long(), torch.zeros(0, 2, 2).bool(), torch.tensor([True])),
 ]

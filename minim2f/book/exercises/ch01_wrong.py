@@ -88,8 +88,17 @@ def overlaps(right: Callable) -> list[Wrong]:
             lambda m, s: right(m & (s > 0)[:, None, None], s),
             "a mask with a score of 0 claims its pixels too, if nobody else does",
         ),
+        Wrong(
+            _zeros_tie,
+            "a score of 0 inside a mask looks like the 0 outside of all others: whose pixel is it?",
+        ),
         Wrong(_by_rank(right), "a number is a mask's place in the list, not its rank by score"),
     ]
+
+
+def _zeros_tie(masks: Tensor, scores: Tensor) -> Tensor:
+    claims = masks * scores[:, None, None]
+    return torch.where(masks.any(0), claims.argmax(0) + 1, 0)
 
 
 def _painted(masks: Tensor, order: Tensor) -> Tensor:
@@ -111,7 +120,7 @@ def _by_rank(right: Callable) -> Callable:
 
 
 def tasks(right: Callable) -> list[Wrong]:
-    """Mistakes of exercise 1.4, made from its solution."""
+    """Mistakes of exercise 1.3, made from its solution."""
 
     def semantic(change: Callable) -> Callable:
         return lambda k, m, t: (change(right(k, m, t)[0]), *right(k, m, t)[1:])
@@ -131,6 +140,7 @@ def tasks(right: Callable) -> list[Wrong]:
             panoptic(lambda k, m, t: right(k, m, t & False)[2]),
             "panoptic: two cars are two segments",
         ),
+        *(Wrong(panoptic(change), hint) for change, hint in _NUMBERINGS),
         Wrong(panoptic(_with_gaps), "panoptic: count the numbers given away, not the pairs"),
         Wrong(
             panoptic(lambda k, m, t: right(k[t[k]], m[t[k]], t)[2]), "panoptic: stuff belongs to it"
@@ -149,6 +159,54 @@ def _with_gaps(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
     for g, (label, mask) in enumerate(zip(labels.tolist(), masks)):
         ids[mask] = g + 1 if things[label] else first.setdefault(label, g + 1)
     return ids
+
+
+def _numbered(masks: Tensor, keys: list) -> Tensor:
+    ids, order = torch.zeros(masks.shape[1:], dtype=torch.int64), list(dict.fromkeys(keys))
+    for key, mask in zip(keys, masks):
+        ids[mask] = order.index(key) + 1
+    return ids
+
+
+def _keys(labels: Tensor, things: Tensor) -> list[tuple]:
+    named = enumerate(labels.tolist())
+    return [("pair", g) if things[label] else ("class", label) for g, label in named]
+
+
+def _things_first(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
+    order = (~things[labels]).int().argsort(stable=True)
+    return _numbered(masks[order], _keys(labels[order], things))
+
+
+def _mixed_keys(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
+    return _numbered(masks, [number for _, number in _keys(labels, things)])
+
+
+def _last_number(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
+    ids, keys = torch.zeros(masks.shape[1:], dtype=torch.int64), _keys(labels, things)
+    last = {key: g + 1 for g, key in enumerate(keys)}
+    for key, mask in zip(keys, masks):
+        ids[mask] = last[key]
+    return ids
+
+
+def _number_anew(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
+    ids, numbers = torch.zeros(masks.shape[1:], dtype=torch.int64), {}
+    for key, mask in zip(_keys(labels, things), masks):
+        numbers[key] = len(numbers) + 1
+        ids[mask] = numbers[key]
+    return ids
+
+
+_NUMBERINGS = [
+    (_things_first, "panoptic: numbers follow the order of the list, things and stuff mixed"),
+    (_mixed_keys, "panoptic: pair 1 and class 1 are not the same: tell their keys apart"),
+    (
+        _last_number,
+        "panoptic: pairs of one stuff class share the number of the first, not the last",
+    ),
+    (_number_anew, "panoptic: has the stuff class a number already? Then it is to keep it"),
+]
 
 
 def _by_class(labels: Tensor, masks: Tensor, things: Tensor) -> Tensor:
@@ -184,7 +242,26 @@ def _never_merged(mask: Tensor) -> int:
     return int(starts.sum())
 
 
+def _euler(mask: Tensor) -> int:
+    """Pieces minus holes, from counts of pixels, of pairs side by side, and of full squares."""
+    across, down = mask[:, 1:] & mask[:, :-1], mask[1:] & mask[:-1]
+    squares = across[1:] & across[:-1]
+    return int(mask.sum() - across.sum() - down.sum() + squares.sum())
+
+
+def _few_rounds(mask: Tensor) -> int:
+    names = torch.arange(1, mask.numel() + 1).view_as(mask) * mask
+    for _ in range(sum(mask.shape)):
+        wide = torch.nn.functional.pad(names, (1, 1, 1, 1))
+        around = wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
+        names = torch.stack([names, *around]).amax(0) * mask
+    return len(names[mask].unique())
+
+
 PIECES = [
+    Wrong(_euler, "a ring is one piece: your sum takes away one for each hole"),
+    Wrong(_few_rounds, "a piece may wind about: go on until no name changes any more"),
+    Wrong(lambda m: max(_number(m), 1), "an empty mask has no piece"),
     Wrong(lambda m: _number(m, steps=EIGHT), "pixels that share a corner only do not touch"),
     Wrong(
         lambda m: _number(m, wrap=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +54,22 @@ def experiment(steps: int = 600, seeds: int = 3, unseen: int = 400) -> None:
     options = {"steps": steps, "seeds": seeds, "unseen": unseen}
     variants = {name: run(learn) for name, learn in learners.items()}
     repeat("01_pixels_to_masks", options, settings, variants)
+
+
+class Case(NamedTuple):
+    """One class of things in one picture.
+
+    Attributes:
+        category_id: of the class.
+        count: how many of its things are there.
+        pieces: how many connected pieces all of them together have.
+        touching: whether they touch: then they have fewer pieces together than singly.
+    """
+
+    category_id: int
+    count: int
+    pieces: int
+    touching: bool
 
 
 class PerPixel(nn.Module):
@@ -144,18 +161,15 @@ def in_pieces(classes: np.ndarray, categories: list[dict], least: int) -> Map:
     return ids, segments
 
 
-def cases(sample: Sample, categories: list[dict]) -> Iterator[tuple[int, int, bool]]:
-    """For each class of things in a picture: category id, how many there are, do any touch?
-
-    They touch if all of them together have fewer connected pieces than they have one by one. A
-    class with a crowd is left out, since nobody counted it.
-    """
+def cases(sample: Sample, categories: list[dict]) -> Iterator[Case]:
+    """The classes of things in a picture; one with a crowd is left out, nobody counted it."""
     crowds = {s["category_id"] for s in sample.segments if s.get("iscrowd")}
     for k in sample.labels.unique().tolist():
         if categories[k]["isthing"] and categories[k]["id"] not in crowds:
             masks = sample.masks[sample.labels == k].numpy()
-            alone = sum(ndimage.label(mask)[1] for mask in masks)
-            yield categories[k]["id"], len(masks), ndimage.label(masks.any(0))[1] < alone
+            singly = sum(ndimage.label(mask)[1] for mask in masks)
+            together = ndimage.label(masks.any(0))[1]
+            yield Case(categories[k]["id"], len(masks), together, together < singly)
 
 
 def _learn(learn: Callable, seed: int, steps: int, unseen_scenes: int) -> dict:
@@ -180,12 +194,12 @@ def _measure(read: Callable, unseen: Dataset) -> dict:
         iou.update(*semantic, *truth)
         for least, found in maps.items():
             pq[least].update(*found, *truth)
-        for category_id, count, touch in cases(sample, unseen.categories):
-            kind = "touching" if touch else "apart"
+        for case in cases(sample, unseen.categories):
+            kind = "touching" if case.touching else "apart"
             there[kind] += 1
             for least, (_, segments) in maps.items():
-                found = sum(s["category_id"] == category_id for s in segments)
-                right[least][kind] += found == count
+                found = sum(s["category_id"] == case.category_id for s in segments)
+                right[least][kind] += found == case.count
     things = [round(pq[least].compute()["Things"]["pq"], 4) for least in LEAST]
     counted = {kind: [right[least][kind] for least in LEAST] for kind in there}
     return {"miou": round(iou.compute()["miou"], 4), "pq_things": things, "there": there} | counted
