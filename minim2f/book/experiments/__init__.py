@@ -5,8 +5,8 @@
 
 `ch07.py` has the function `experiment` of chapter 7; its keywords are the command's options. It
 writes notebooks/results/NN_name.json: the command, the versions, the settings, and a dict for every
-run. The file grows run by run: an interrupted experiment goes on where it stopped, one with other
-settings starts anew, in place of the stored one.
+run. The file grows run by run: an interrupted experiment goes on where it stopped, more seeds are
+added to those there are, and one with other settings starts anew, in place of the stored one.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def repeat(
         stored = read(name)
     except FileNotFoundError:
         stored = {}
-    runs = stored.pop("runs", [])
-    runs = runs if stored == header else []
+    runs = stored.get("runs", []) if _but_seeds(stored) == _but_seeds(header) else []
+    runs = [run for run in runs if run["seed"] < options["seeds"]]
     done = {(run["variant"], run["seed"]) for run in runs}
     for seed in range(options["seeds"]):
         for variant, function in variants.items():
@@ -100,6 +100,12 @@ def repeat(
                 runs.append({"variant": variant, "seed": seed, "seconds": seconds} | measured)
                 _store(name, header, runs)
                 print(f"{variant}, seed {seed}: {seconds} s", flush=True)
+
+
+def _but_seeds(header: dict) -> dict:
+    """What two results must share for their runs to stand side by side: all but their number."""
+    settings = {k: v for k, v in header.get("settings", {}).items() if k != "seeds"}
+    return {"versions": header.get("versions"), "settings": settings}
 
 
 def _store(name: str, header: dict, runs: list[dict]) -> None:
