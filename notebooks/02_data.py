@@ -145,7 +145,7 @@ show(
 # | --- | --- | --- | --- |
 # | pixels of things and stuff | in one mask | judged | inside of that mask |
 # | pixels of void and crowds | in none: **ignored** | a mask that lies mostly on void, or crowds of its class, costs nothing | outside of every mask |
-# | a listed segment without a pixel | an empty mask | – | training drops it first |
+# | a listed segment without a pixel | an empty mask | – | dropped before (see *Paper, official code, ours*) |
 #
 # So losses, in the official code as here, ignore nothing: a query that finds the birds is punished.
 
@@ -547,8 +547,8 @@ assert apart < 0.05 * outline and off_outline < 0.02 * apart
 #
 # In training, pictures are resized, and their truth with them. *Nearest* copies for each new pixel the old one that its centre lies
 # in. *Bilinear* mixes neighbours, and exists twice. PyTorch's `interpolate` mixes the 2 × 2 old pixels around the new centre. PIL,
-# when it shrinks, averages over all that goes into a new pixel (*antialiasing*): 4 × 4 pixels at half the size, 16 × 16 at an
-# eighth. Only this mode changes; nothing is trained. Five sets of 16 scenes of the validation split; ± is the spread over them.
+# when it shrinks, takes a weighted mean of a larger square (*antialiasing*): 4 × 4 pixels at half the size, 16 × 16 at an eighth.
+# Only this mode changes; nothing is trained. Five sets of 16 scenes of the validation split; ± is the spread over them.
 #
 # *Hypothesis:* at half the size, bilinear gives fewer than one pixel in twenty an id of nobody.
 
@@ -620,7 +620,7 @@ for size in sizes:
 table(["segments left, same scenes", *(f"nearest − {mode}" for mode in modes[1:])], lines)
 
 # %% [markdown]
-# The hypothesis fails, in every set and for both. Where the mixed pixels lie across a border, their mixture is a new id. PyTorch
+# The hypothesis fails, in every set and for both. Where the mixed pixels lie across a border, their mixture is nearly always a new id. PyTorch
 # always mixes 2 × 2 pixels: 7.8 to 8.1 % are nobody's, whatever the size. PIL's share grows with its filter, from 22 % at half the
 # size to 64 % at an eighth, where 2.92 of 7.61 segments are left. Even enlarging makes up ids.
 #

@@ -106,6 +106,14 @@ RUNS = [
     ),
     Wrong(_ones_only, "runs outside of the mask are counted too, by turns with those inside"),
     Wrong(_as_tuples, "lengths alone: which is inside is told by the turn"),
+    Wrong(
+        lambda mask: [0] + [1] * mask.numel(),
+        "you count each pixel as a run of 1: a run goes on as long as its pixels stay the same",
+    ),
+    Wrong(
+        lambda mask: mask.T.flatten().int().tolist(),
+        "those are the pixels themselves: count how many alike follow each other",
+    ),
     Wrong(_column_by_column, "a run goes on from the foot of a column to the head of the next"),
     Wrong(
         lambda mask: _rle(mask.T.flatten())[:-1],
@@ -165,6 +173,15 @@ def _descending(report, ids, segments, known):
     return {key: numbers[::-1] for key, numbers in report.items()}
 
 
+def _undrawn_as_listed(report, ids, segments, known):
+    return {"undrawn": [s["id"] for s in segments if s["id"] in report["undrawn"]]}
+
+
+def _undrawn_once_as_listed(report, ids, segments, known):
+    listed = dict.fromkeys(segment["id"] for segment in segments)
+    return {"undrawn": [number for number in listed if number in report["undrawn"]]}
+
+
 def _unknown_each_time(report, ids, segments, known):
     return {"unknown": sorted(s["id"] for s in segments if s["category_id"] not in known)}
 
@@ -207,6 +224,8 @@ FAULTS = [
         "the ids are right, but as sets: hand back sorted lists",
     ),
     Wrong(_report(_descending), "the ids are right; now in ascending order"),
+    Wrong(_report(_undrawn_as_listed), '"undrawn", too, is sorted, and holds each id once'),
+    Wrong(_report(_undrawn_once_as_listed), '"undrawn" comes in the order of the list: sort it'),
     Wrong(_report(_unknown_each_time), "an id of an unknown category is reported once"),
     Wrong(_report(_unknown_as_listed), '"unknown", too, is sorted, and holds each id once'),
     Wrong(_without_crowds, "crowds are listed and drawn like other segments: check them too"),
