@@ -180,16 +180,30 @@ def bytes_of_memory(ids):
 
 def targets_in_a_loop(ids, segments, categories):
     order = {number: k for k, number in enumerate(sorted(c["id"] for c in categories))}
-    labels, masks, ignored = [], [], ids == 0
+    labels, masks, ignored = [], [], torch.ones_like(ids, dtype=torch.bool)
     for segment in segments:
         mask = ids == segment["id"]
-        if segment["iscrowd"]:
-            ignored = ignored | mask
-        else:
+        if not segment["iscrowd"]:
+            ignored = ignored & ~mask
             labels.append(order[segment["category_id"]])
             masks.append(mask)
     stack = torch.stack(masks) if masks else torch.zeros(0, *ids.shape, dtype=torch.bool)
     return torch.tensor(labels, dtype=torch.int64), stack, ignored
+
+
+def targets_that_ignore_what_is_listed(ids, segments, categories):
+    """Right for every sound file, and not for an id that nobody lists."""
+    labels, masks, _ = targets_in_a_loop(ids, segments, categories)
+    ignored = ids == 0
+    for segment in segments:
+        ignored |= (ids == segment["id"]) & bool(segment["iscrowd"])
+    return labels, masks, ignored
+
+
+def targets_without_empty_ones(ids, segments, categories):
+    labels, masks, ignored = targets_in_a_loop(ids, segments, categories)
+    kept = masks.flatten(1).any(1)
+    return labels[kept], masks[kept], ignored
 
 
 def runs_in_a_loop(mask):
@@ -219,6 +233,16 @@ def faults_in_a_loop(ids, segments, categories):
         if number and number not in seen:
             found["unlisted"].add(number)
     return {key: sorted(numbers) for key, numbers in found.items()}
+
+
+def faults_by_a_set_of_tensors(ids, segments, categories):
+    """The trap itself: a tensor in a set equals no number."""
+    listed, drawn = [s["id"] for s in segments], set(ids.unique()) - {0}
+    found = faults_in_a_loop(ids, segments, categories)
+    return found | {
+        "undrawn": sorted(set(listed) - drawn),
+        "unlisted": sorted(drawn - set(listed)),
+    }
 
 
 def test_solutions_of_chapter_2_equal_the_library_and_pycocotools() -> None:
@@ -375,6 +399,8 @@ def test_solutions_of_chapter_5_equal_the_library() -> None:
 
     start = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
     torch.testing.assert_close(exercises.find("5.4").reference(8, 4), start[:, 2])
+
+
 def masked_softmax_from_its_definition(scores, allowed):
     """Without -inf: the maximum is taken off, as softmax does."""
     allowed = torch.where(allowed.sum(1, keepdim=True) > 0, allowed, torch.ones_like(allowed))
@@ -475,8 +501,11 @@ def pieces_by_growing(mask):
         ("2.1", bytes_one_by_one, "✔"),
         ("2.1", bytes_of_memory, "✔"),
         ("2.2", targets_in_a_loop, "✔"),
+        ("2.2", targets_that_ignore_what_is_listed, "✘ 2.2 an id that nobody lists is in no mask"),
+        ("2.2", targets_without_empty_ones, "✘ 2.2 a listed segment without a pixel is missing"),
         ("2.3", runs_in_a_loop, "✔"),
         ("2.4", faults_in_a_loop, "✔"),
+        ("2.4", faults_by_a_set_of_tensors, "✘ 2.4 nothing was subtracted"),
         ("4.1", lost_cell_by_cell, "✔"),
         ("4.1", lost_padded_across, "✘ 4.1 height and width are swapped in the padding"),
         ("4.2", sample_with_int, "✘ 4.2 int() and long() round -0.3 up to 0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minim2f.book.exercises import Exercise, ch02_wrong, integer
+from minim2f.book.exercises import Exercise, ch02_wrong, ch02_wrong_lists, integer
 
 # ---- 2.1 the bytes of a panoptic PNG
 
@@ -42,12 +42,13 @@ def targets(ids: Tensor, segments: list[dict], categories: list[dict]) -> tuple:
 
     Args:
         ids: (H, W) int64; 0 is void.
-        segments: dicts with id, category_id and iscrowd, one for each id that is drawn.
+        segments: dicts with id, category_id and iscrowd.
         categories: dicts with an id, in any order.
 
     Returns:
-        The classes of the G segments that are no crowds, as a list; their masks, (G, H, W) bool;
-        and the pixels that are void or of a crowd, (H, W) bool.
+        The classes of the G segments that are no crowds, as a list; their masks, (G, H, W) bool,
+        an empty one where a segment has no pixel; and the pixels that none of them holds,
+        (H, W) bool: void, crowds, and ids that nobody lists.
     """
     order = sorted(category["id"] for category in categories)
     kept = [segment for segment in segments if not segment["iscrowd"]]
@@ -91,6 +92,15 @@ _TARGET_CORNERS = [
     ),
     (torch.tensor([[0, 0, 0]]), [], _TWO),
     (torch.tensor([[9, 0], [9, 9]]), [{"id": 9, "category_id": 7, "iscrowd": 1}], _TWO),
+    (torch.tensor([[9, 0], [4, 9]]), [{"id": 9, "category_id": 7, "iscrowd": 0}], _TWO),
+    (  # one without a pixel
+        torch.tensor([[9, 0], [9, 9]]),
+        [
+            {"id": 5, "category_id": 200, "iscrowd": 0},
+            {"id": 9, "category_id": 7, "iscrowd": 0},
+        ],
+        _TWO,
+    ),
 ]
 
 
@@ -101,7 +111,7 @@ def runs(mask: Tensor) -> list[int]:
     """The run lengths of a mask, as COCO counts them.
 
     Args:
-        mask: (H, W) bool, with at least one pixel.
+        mask: (H, W) bool; H and W are at least 1.
 
     Returns:
         Lengths of runs along the columns, one column after another. The first counts pixels
@@ -136,7 +146,8 @@ def faults(ids: Tensor, segments: list[dict], categories: list[dict]) -> dict[st
 
     Args:
         ids: (H, W) int64, what the PNG has; 0 is void.
-        segments: dicts with id and category_id, as the JSON file lists them.
+        segments: dicts with id (1 or more) and category_id, as the JSON file lists them; crowds
+            among them.
         categories: dicts with an id.
 
     Returns:
@@ -178,12 +189,13 @@ _FAULT_CORNERS = [
     (torch.tensor([[8, 8]]), _listed((8, 7), (8, 7), (8, 200)), _TWO),
     (torch.tensor([[8, 6]]), _listed((8, 1), (6, 0)), _TWO),
     (torch.tensor([[8, 0]]), _listed((8, 99), (6, 99), crowd=1), _TWO),
+    (torch.tensor([[8, 6]]), _listed((8, 99), (6, 99), (8, 99)), _TWO),
 ]
 
 
 EXERCISES = [
     Exercise("2.1", to_bytes, _ids, ch02_wrong.BYTES, _BYTES_CORNERS),
     Exercise("2.2", targets, _truth, ch02_wrong.TARGETS, _TARGET_CORNERS),
-    Exercise("2.3", runs, _mask, ch02_wrong.RUNS, _RUNS_CORNERS),
-    Exercise("2.4", faults, _faulty, ch02_wrong.FAULTS, _FAULT_CORNERS),
+    Exercise("2.3", runs, _mask, ch02_wrong_lists.RUNS, _RUNS_CORNERS),
+    Exercise("2.4", faults, _faulty, ch02_wrong_lists.FAULTS, _FAULT_CORNERS),
 ]

@@ -1,4 +1,4 @@
-"""What usually goes wrong in the exercises of chapter 2, each mistake with its hint."""
+"""What usually goes wrong with the bytes and targets of chapter 2, each mistake with its hint."""
 
 from __future__ import annotations
 
@@ -113,6 +113,21 @@ def _without_ignored(ids, segments, categories):
     return _stack()(ids, segments, categories)[:2]
 
 
+def _things_only(ids, segments, categories):
+    things = {c["id"] for c in categories if c["isthing"]}
+    segments = [s for s in segments if s["category_id"] in things]
+    return _stack()(ids, segments, categories)
+
+
+def _by_class(ids, segments, categories):
+    return _stack()(ids, sorted(segments, key=lambda s: s["category_id"]), categories)
+
+
+def _with_a_pixel_only(ids, segments, categories):
+    drawn = ids.unique().tolist()
+    return _stack()(ids, [s for s in segments if s["id"] in drawn], categories)
+
+
 TARGETS = [
     Wrong(
         _stack(keep=lambda s: True, ignored=lambda ids, s, m: (ids == 0) | _crowds(ids, s)),
@@ -139,6 +154,15 @@ TARGETS = [
         _stack(order=lambda kept: sorted(kept, key=lambda s: s["id"])),
         "keep the order of the segments: the JSON file's, not that of the ids",
     ),
+    Wrong(
+        _by_class,
+        "keep the order of the segments: the JSON file's, not that of the classes",
+    ),
+    Wrong(_things_only, "stuff is a target too: only crowds are left out"),
+    Wrong(
+        _with_a_pixel_only,
+        "a listed segment without a pixel is missing: it keeps its label and an empty mask",
+    ),
     Wrong(_void_as_class_0, "void is no class: it has no mask and no label"),
     Wrong(_void_as_a_segment, "void is no segment: it has no mask, and is ignored"),
     Wrong(_all_of_a_class, "one mask for each segment, not for each class: two cars are two masks"),
@@ -151,148 +175,18 @@ TARGETS = [
         "void pixels are ignored too, not only those of crowds",
     ),
     Wrong(
+        _stack(ignored=lambda ids, segments, masks: (ids == 0) | _crowds(ids, segments)),
+        "an id that nobody lists is in no mask, so its pixels are ignored like void",
+    ),
+    Wrong(
+        _stack(ignored=lambda ids, segments, masks: torch.zeros_like(ids, dtype=torch.bool)),
+        "you ignore nothing: void and crowds are to be True in the third answer",
+    ),
+    Wrong(
         _stack(ignored=lambda ids, segments, masks: masks.any(0)),
         "the third answer is upside down: True is for void and crowds",
     ),
     Wrong(_stack_of_nothing, "there may be no segment, and stack needs one: compare all at once"),
     Wrong(_pixels_first, "segments first: (G, H, W), so that masks[0] is a mask"),
     Wrong(_without_ignored, "the pixels to ignore are missing: three things are asked for"),
-]
-
-
-# ---- 2.3 run lengths
-
-
-def _edges(line):
-    starts = (line[1:] != line[:-1]).nonzero().flatten() + 1
-    return [0, *starts.tolist(), len(line)]
-
-
-def _counts(line):
-    edges = _edges(line)
-    return [b - a for a, b in zip(edges, edges[1:])]
-
-
-def _rle(line):
-    return [0] * bool(line[0]) + _counts(line)
-
-
-def _ones_as_pairs(mask):
-    line = mask.T.flatten()
-    edges = _edges(line)
-    pairs = [[a + 1, b - a] for a, b in zip(edges, edges[1:]) if line[a]]
-    return [number for pair in pairs for number in pair]
-
-
-def _ones_only(mask):
-    line = mask.T.flatten()
-    edges = _edges(line)
-    return [b - a for a, b in zip(edges, edges[1:]) if line[a]]
-
-
-def _as_tuples(mask):
-    line = mask.T.flatten()
-    edges = _edges(line)
-    return [(int(line[a]), b - a) for a, b in zip(edges, edges[1:])]
-
-
-def _column_by_column(mask):
-    return [count for column in mask.T for count in _rle(column)]
-
-
-RUNS = [
-    Wrong(
-        lambda mask: _rle(mask.flatten()),
-        "you go row by row: COCO goes down the first column, then down the second",
-    ),
-    Wrong(
-        lambda mask: _counts(mask.T.flatten()),
-        "the first number counts pixels outside: if the first pixel is inside, it is 0",
-    ),
-    Wrong(
-        lambda mask: _rle(~mask.T.flatten()),
-        "inside and outside are exchanged: the first number counts pixels outside",
-    ),
-    Wrong(
-        lambda mask: [0, *_counts(mask.T.flatten())],
-        "a 0 comes first only if the first pixel is inside",
-    ),
-    Wrong(
-        _ones_as_pairs,
-        "those are pairs of start and length, as Kaggle writes them: COCO writes lengths alone",
-    ),
-    Wrong(_ones_only, "runs outside of the mask are counted too, by turns with those inside"),
-    Wrong(_as_tuples, "lengths alone: which is inside is told by the turn"),
-    Wrong(_column_by_column, "a run goes on from the foot of a column to the head of the next"),
-    Wrong(
-        lambda mask: _rle(mask.T.flatten())[:-1],
-        "the last run is missing: all numbers add up to H * W",
-    ),
-    Wrong(
-        lambda mask: _edges(mask.T.flatten())[1:-1],
-        "those are the places where runs begin: take the differences",
-    ),
-]
-
-
-# ---- 2.4 a checker
-
-
-def _report(change):
-    """The exercise with a change of its report, a function of it and the inputs."""
-
-    def mistake(ids, segments, categories):
-        listed = [s["id"] for s in segments]
-        drawn = set(ids.unique().tolist()) - {0}
-        known = {c["id"] for c in categories}
-        report = {
-            "undrawn": sorted(set(listed) - drawn),
-            "unlisted": sorted(drawn - set(listed)),
-            "twice": sorted({n for n in listed if listed.count(n) > 1}),
-            "unknown": sorted({s["id"] for s in segments if s["category_id"] not in known}),
-        }
-        return report | change(report, ids, segments, known)
-
-    return mistake
-
-
-def _void_unlisted(report, ids, segments, known):
-    return {"unlisted": [0] * bool((ids == 0).any()) + report["unlisted"]}
-
-
-def _categories_unknown(report, ids, segments, known):
-    return {"unknown": sorted({s["category_id"] for s in segments} - known)}
-
-
-def _past_the_end(report, ids, segments, known):
-    return {"unknown": sorted({s["id"] for s in segments if s["category_id"] >= len(known)})}
-
-
-def _each_time(report, ids, segments, known):
-    listed = sorted(s["id"] for s in segments)
-    return {"twice": [n for n in listed if listed.count(n) > 1]}
-
-
-def _exactly_twice(report, ids, segments, known):
-    listed = [s["id"] for s in segments]
-    return {"twice": [n for n in report["twice"] if listed.count(n) == 2]}
-
-
-FAULTS = [
-    Wrong(
-        _report(lambda r, *_: {"undrawn": r["unlisted"], "unlisted": r["undrawn"]}),
-        "undrawn and unlisted are exchanged: the JSON file lists, the PNG draws",
-    ),
-    Wrong(_report(_void_unlisted), "0 is void: nobody lists it, and that is no fault"),
-    Wrong(_report(_categories_unknown), "you report the categories: the ids of segments are asked"),
-    Wrong(
-        _report(_past_the_end),
-        "category ids have gaps: a large one is no fault, one that no category has is",
-    ),
-    Wrong(_report(_each_time), "an id that is listed more than once is reported once"),
-    Wrong(_report(_exactly_twice), "three times is more than once, too"),
-    Wrong(
-        _report(lambda r, *_: {key: set(value) for key, value in r.items()}),
-        "the ids are right, but as sets: hand back sorted lists",
-    ),
 ]
