@@ -43,10 +43,10 @@ where_we_are("backbone")
 #
 # - A **convolution** multiplies each square of cells by a learned **kernel** and adds up; with a stride of 2, at every second
 #   place. A map's stride is the product of the strides of the layers before it.
-# - A **batch norm** brings each channel to mean 0 and standard deviation 1 over a batch of pictures, then applies a learned
+# - A **batch norm** brings each channel to mean 0 and standard deviation 1 over all cells of a batch, then applies a learned
 #   factor and summand. After training it uses running means and variances instead.
-# - **Self-attention** makes a query, a key and a value of each cell. A cell's query times all keys, through a softmax, gives
-#   weights, and the cell receives the weighted mean of the values. A **head** does this on some of the channels. Chapter 6
+# - **Self-attention** makes a query, a key and a value of each cell. A cell's query times all keys gives scores, their softmax
+#   gives weights, and the cell receives the weighted mean of the values. A **head** does this on some of the channels. Chapter 6
 #   builds it slowly.
 
 # %% [markdown]
@@ -88,8 +88,8 @@ assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 # %% [markdown]
 # ## The equation
 #
-# Each further cell of a layer's kernel adds one stride of the map that the layer reads. On the line, the first layer adds
-# 2 · 1 pixels, the second 2 · 2, because it reads a map of stride 2: 1 → 3 → 7.
+# Each cell of a kernel beyond the first widens the field by one stride of the map that the layer reads. On the line, the first
+# layer adds 2 · 1 pixels, the second 2 · 2, because it reads a map of stride 2: 1 → 3 → 7.
 #
 # $$R \leftarrow R + (\kappa - 1)\,r, \qquad r \leftarrow t\,r, \qquad \text{from } R = r = 1.$$
 #
@@ -248,13 +248,13 @@ class MyResNet(nn.Module):
 # ### A Swin block
 #
 # Windows never exchange anything. So every second block **shifts** them by half a window: it rolls the map, cuts as always, and
-# rolls back. Rolling brings cells of opposite edges into one window, though they are no neighbours in the picture. So number each
-# cell by the edges that it was rolled over:
+# rolls back. Rolling brings cells of opposite edges into one window, though they are no neighbours in the picture. Number each
+# cell by the edges it was rolled over:
 
 
 # %% tags=["demo"]
 def edges(h, w, shift):
-    """(h, w) after the roll: 0 for no edge, 1 for the left one, 2 for the top, 3 for both"""
+    """(h, w), rolled: 1 for a cell from beyond the left edge, 2 the top one, 3 both, else 0"""
     top, left = torch.arange(h) < shift, torch.arange(w) < shift
     return (2 * top[:, None] + left).roll((-shift, -shift), (0, 1))
 
@@ -504,7 +504,7 @@ from minim2f.book.experiments.ch03 import settle  # norms take statistics from 4
 
 
 def influence(backbone, images, level):
-    """(B, 3, H, W) -> (H, W): the influence of each pixel on the middle cell, sums to 1"""
+    """(B, 3, H, W) -> (H, W), sums to 1: each pixel's influence on the middle cell of res{level}"""
     images = images.clone().requires_grad_()
     cells = backbone(images)[f"res{level}"]
     middle = cells[:, :, cells.shape[2] // 2, cells.shape[3] // 2]
@@ -548,8 +548,8 @@ for (name, maps), line in zip(heats.items(), axes):
         ax.imshow(grey[view, view], cmap="Greys_r", vmin=-300, vmax=300)
         strength = (maps[level] / maps[level].max()).clamp(min=1e-9).log10()[view, view]
         shade = ax.imshow(strength, vmin=-4, vmax=0, alpha=(strength > -4).float() * 0.85)
-        for length, start, look in ((R, 8, "--"), (r, 8 + R // 2, "-")):
-            box = Rectangle((start - 0.5, start - 0.5), length, length, fill=False, linestyle=look)
+        for size, start, look in ((R, 8, "--"), (r, 8 + R // 2, "-")):
+            box = Rectangle((start - 0.5, start - 0.5), size, size, fill=False, linestyle=look)
             box.set(edgecolor="black", linewidth=1.4)
             ax.add_patch(box)
         ax.set(title=f"{name}, res{level}: {R} px", xticks=[], yticks=[])
@@ -581,7 +581,7 @@ def side(heat, centre):
 # %% [markdown]
 # *Hypothesis:* a cell uses only the middle of what it can see, and training widens what it uses.
 #
-# Three seeds, each measured before and after 300 training steps on the same mosaics; run beforehand. ± is the standard deviation.
+# Three seeds were measured before and after 300 training steps on the same mosaics, and stored. ± is the standard deviation.
 
 # %%
 from minim2f.book import experiments
@@ -655,16 +655,17 @@ except FileNotFoundError:
     samples = []
     print("`minim2f data fetch` (10 MB) gets the photographs for this table")
 
-lengths = {"things": [], "stuff": []}
+boxes = {"things": [], "stuff": []}
 for sample in samples:
     for label, mask in zip(sample.labels, sample.masks):
+        # things can be counted, stuff cannot: sky, grass
         kind = "things" if photographs.categories[label]["isthing"] else "stuff"
-        lengths[kind].append(longer_side(mask))
+        boxes[kind].append(longer_side(mask))
 
 # %% tags=["hide-input"]
 if samples:
     lines = []
-    for kind, found in lengths.items():
+    for kind, found in boxes.items():
         found = torch.tensor(found)
         fits = [f"{(found <= R).float().mean():.0%}" for r, R in can_see["ResNet-50"]]
         lines.append([kind, len(found), *fits])
@@ -713,7 +714,7 @@ assert 0.02 < pq["right"] - pq["moved"] < 0.1 and apart["res5"] > 0.3
 # From res3 on, maps differ by more than half of their length, yet PQ falls by less than 0.1: it looks like a slightly worse model.
 #
 # The first ResNets had a bottleneck's stride in the first 1 × 1, which then reads one cell of four; torchvision has it in the
-# 3 × 3. Weights belong to one of them. The gradient tells which:
+# 3 × 3. Weights belong to one of them. The gradient tells which a block has:
 
 
 # %%
@@ -766,7 +767,7 @@ table(["pictures in a batch", "res2 changes by", "res3", "res4", "res5"], lines)
 # %% [markdown]
 # With running statistics nothing changes. In training, res5 changes by about a third if the batch holds one other picture, by a
 # sixth if it holds 15 (±: over ten draws). Photographs are large; a GPU often holds two. So published models **freeze** norms:
-# statistics *and* factors stay as ImageNet left them, in training too. This is the middle one of the three formulas:
+# statistics *and* factors stay as ImageNet left them, in training too. This is the middle formula:
 
 # %%
 from torchvision.ops import FrozenBatchNorm2d
@@ -806,7 +807,7 @@ show(
 
 # %% [markdown]
 # **How to notice it in your own training.** After copying weights, compare maps with those
-# of their origin. Ask whether a picture's maps depend on its batch, and an edge on the opposite one.
+# of their origin. Ask whether a picture's maps depend on its batch, and an edge on the opposite edge.
 
 # %% [markdown]
 # ## Exercises
