@@ -421,13 +421,12 @@ def draw_strength(ax, heat, at, title, shifted):
     strength = torch.where(heat > 0, heat / heat.max(), torch.nan).log10()
     ax.patch.set(hatch="////", edgecolor="0.7", linewidth=0)
     shade = ax.imshow(strength, vmin=-3, vmax=0)
-    grids = [((3.5, 7.5), "-", 1.2)]
-    grids += [((1.5, 5.5, 9.5), (0, (1.5, 1.5)), 1.2)] if shifted else []
-    for places, look, width in grids:
-        for place in places:
-            for draw in (ax.axhline, ax.axvline):
-                line = draw(place, color="black", linewidth=width, linestyle=look)
-                line.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    borders = [(place, "-") for place in (3.5, 7.5)]
+    borders += [(place, (0, (1.5, 1.5))) for place in (1.5, 5.5, 9.5) if shifted]
+    for place, look in borders:
+        for draw in (ax.axhline, ax.axvline):
+            line = draw(place, color="black", linewidth=1.2, linestyle=look)
+            line.set_path_effects([withStroke(linewidth=3, foreground="white")])
     ax.plot(at, at, "wo", markeredgecolor="black")
     ax.set(title=f"{title}: {int((heat > 0).sum())} cells", xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
@@ -447,9 +446,9 @@ show(
     fig,
     "Which cells of a 12 by 12 map act on one cell: 16 in its window without shift, 64 in four "
     "windows when the second of two blocks is shifted, all 144 with four blocks.",
-    "Solid: windows; dotted: shifted ones; white dot: the cell that is asked; hatched: no influence. "
-    "All strengths below a thousandth of the largest look alike. Colour outside the window in the "
-    "first panel would be a bug.",
+    "Solid: windows; dotted: shifted ones; white dot: the cell that is asked; hatched: no "
+    "influence. All strengths below a thousandth of the largest look alike. Colour outside the "
+    "window in the first panel would be a bug.",
 )
 
 # %% [markdown]
@@ -499,8 +498,9 @@ for shift in (0, 3):
 
 
 # %% tags=["demo"]
-from minim2f.book.experiments.ch03 import mosaic  # lays nine pictures into one
-from minim2f.book.experiments.ch03 import settle  # norms take statistics from 40 batches; see below
+# mosaic(scenes) lays nine pictures into one. settle(backbone, images) runs 40 batches in training
+# mode, from which the norms take their running statistics; the weights stay as they are.
+from minim2f.book.experiments.ch03 import mosaic, settle
 
 
 def influence(backbone, images, level):
@@ -519,7 +519,8 @@ from minim2f.model.backbone import ResNet
 tiles = [scenes[i].image for i in range(9 * 6)]
 mosaics = [mosaic(tiles[i : i + 9]) for i in range(0, len(tiles), 9)]
 pictures = model.batch(mosaics)  # (6, 3, 288, 288)
-# tiny's backbone with random weights; "half" of the channels, norms that follow their batches
+# tiny's backbone with random weights: "half" of the usual channels, and ordinary batch norms
+# (frozen ones, which would ignore the batches, come in Break it)
 fresh = settle(ResNet("resnet10_half", frozen_norm=False), images)
 heats = {
     name: {level: influence(backbone, pictures, level) for level in (2, 3, 4, 5)}
@@ -600,12 +601,13 @@ def measured(when, what):
 
 before, after = measured("before", "side"), measured("after", "side")
 centres = [288 // r // 2 * r for r, R in can_see["tiny"]]
-shipped = [side(heat, at) for heat, at in zip(heats["trained"].values(), centres)]
-shipped = torch.tensor(shipped)
+pairs = zip(heats["trained"].values(), centres)
+shipped = torch.tensor([side(heat, at) for heat, at in pairs])
 R = torch.tensor([R for r, R in can_see["tiny"]])
 assert (before / R)[:, 1:].max() < 0.65 and (after / R)[:, 1:].max() < 0.55
 assert (after < before).all() and (shipped < before).all()
 assert (shipped > after.mean(0))[1:].all()
+# the answer to Predict
 assert all(60 < sides[..., 3].min() and sides.max() < 115 for sides in (before, after, shipped))
 # the middle of the influence stays at the centre of the field, within a tenth of a stride
 assert measured("after", "displacement").abs().max() < 0.1
@@ -706,6 +708,7 @@ pq = {name: evaluate(m, unseen)["All"]["pq"] for name, m in (("right", model), (
 print(", ".join(f"{name}: PQ {value:.2f}" for name, value in pq.items()))
 with torch.no_grad():
     pairs = zip(model.backbone(images).items(), broken.backbone(images).values())
+    # in units of the length of the map, taken as one long vector
     apart = {name: (a - b).norm() / a.norm() for (name, a), b in pairs}
 print(", ".join(f"{name} differs by {value:.0%}" for name, value in apart.items()))
 assert 0.02 < pq["right"] - pq["moved"] < 0.1 and apart["res5"] > 0.3
@@ -801,13 +804,14 @@ show(
     "Which cells act on the lower right corner of a 12 by 12 map: 16 cells around it with the "
     "mask, and the other three corners too without it.",
     "Two blocks, the second shifted; lines, dot and hatching as above. Left, only the window that "
-    "the corner lies in acts on it. Right, opposite edges have become neighbours: a picture's grass "
-    "would listen to its sky.",
+    "the corner lies in acts on it. Right, opposite edges have become neighbours: a picture's "
+    "grass would listen to its sky.",
 )
 
 # %% [markdown]
 # **How to notice it in your own training.** After copying weights, compare maps with those
-# of their origin. Ask whether a picture's maps depend on its batch, and an edge on the opposite edge.
+# of their origin. Ask whether a picture's maps depend on its batch, and whether one edge depends on the
+# opposite one.
 
 # %% [markdown]
 # ## Exercises
@@ -937,7 +941,7 @@ exercise("3.4", relative_bias)
 # | norms of a ResNet | – | frozen for COCO | frozen, except in tiny |
 # | layer norm on Swin's four maps | – | yes | yes |
 # | shift if one window holds the map | – | yes; torchvision: no | yes |
-# | $M$ between no neighbours | – | −100, after a softmax as good as −∞ | −100 |
+# | $M$ where cells are no neighbours | – | −100, after a softmax as good as −∞ | −100 |
 # | PQ on COCO | ResNet-50 51.9, Swin-T 53.2, Swin-L 57.8 | | not trained |
 
 # %% [markdown]
@@ -957,14 +961,14 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - A field grows by (kernel − 1) · stride with each layer.
+# - A field grows by $(\kappa - 1)\,r$ with each layer.
 # - Your blocks equal torchvision's.
 # - A cell uses the middle of its field; 300 training steps narrowed that.
 # - Strides, norms and masks fail silently: compare numbers, ask the gradient.
 # - A frozen norm disappears in the convolution before it.
 # - A bottleneck: stride in the 3 × 3, last ReLU after the sum.
 # - Windows: fill up, reshape, exchange two axes; then backwards.
-# - A window has (2 · height − 1)(2 · width − 1) offsets.
+# - A window has $(2 \cdot \mathrm{height} - 1)(2 \cdot \mathrm{width} - 1)$ offsets.
 
 # %% [markdown]
 # ## Further reading
