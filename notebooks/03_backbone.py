@@ -447,8 +447,8 @@ show(
     "Which cells of a 12 by 12 map act on one cell: 16 in its window without shift, 64 in four "
     "windows when the second of two blocks is shifted, all 144 with four blocks.",
     "Solid: windows; dotted: shifted ones; white dot: the cell that is asked; hatched: no "
-    "influence. With four blocks all 144 cells act. All strengths below a thousandth of the largest "
-    "look alike. Colour outside the window in the first panel would be a bug.",
+    "influence. With four blocks all 144 cells act. All strengths below a thousandth of the "
+    "largest look alike. Colour outside the window in the first panel would be a bug.",
 )
 
 # %% [markdown]
