@@ -81,6 +81,57 @@ def windows_by_permute(x, window, attend):
     return x.reshape(b, rows * window, columns * window, c)[:, :h, :w]
 
 
+def windows_column_by_column(x, window, attend):
+    """The windows in another order: columns of windows outside, pictures inside."""
+    b, h, w, c = x.shape
+    x = F.pad(x, (0, 0, 0, -w % window, 0, -h % window))
+    x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)).permute(3, 1, 0, 2, 4, 5)
+    x = attend(x.flatten(3, 4).flatten(0, 2)).view(x.shape).permute(2, 1, 3, 0, 4, 5)
+    return x.flatten(3, 4).flatten(1, 2)[:, :h, :w]
+
+
+def windows_of_a_map_that_fits(x, window, attend):
+    """As a first draft: no filling up."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // window, window, w // window, window, c).permute(0, 1, 3, 2, 4, 5)
+    x = attend(x.reshape(-1, window**2, c)).reshape(x.shape)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
+
+
+def windows_filled_up_crosswise(x, window, attend):
+    b, h, w, c = x.shape
+    down, right = (window - h % window) % window, (window - w % window) % window
+    return windows_of_a_map_that_fits(F.pad(x, (0, 0, 0, down, 0, right)), window, attend)[
+        :, :h, :w
+    ]
+
+
+def windows_one_after_the_other(x, window, attend):
+    def each(cells):
+        return torch.stack([attend(one[None])[0] for one in cells])
+
+    return windows_by_permute(x, window, each)
+
+
+def fold_two_divisions(kernels, mean, var, weight, bias, eps):
+    deviation = torch.sqrt(var + eps)
+    return kernels * (weight / deviation).view(-1, 1, 1, 1), bias - mean / deviation
+
+
+def bias_of_a_square(table, height, width):
+    return table[slow_index(height)].permute(2, 0, 1)
+
+
+def slow_index(window):
+    cells = [(y, x) for y in range(window) for x in range(window)]
+    rows = torch.zeros(len(cells), len(cells), dtype=torch.long)
+    for i, (y, x) in enumerate(cells):
+        for j, (key_y, key_x) in enumerate(cells):
+            down, right = y - key_y + window - 1, x - key_x + window - 1
+            rows[i, j] = down * (2 * window - 1) + right
+    return rows
+
+
 def windows_by_split(x, window, attend):
     """Right numbers, but cut in a loop, and a call for each window."""
     h, w = x.shape[1:3]
@@ -104,6 +155,7 @@ def bias_by_loops(table, height, width):
     [
         ("3.1", fold_by_a_matrix),
         ("3.3", windows_by_permute),
+        ("3.3", windows_column_by_column),
         ("3.4", bias_by_loops),
     ],
 )
@@ -112,16 +164,31 @@ def test_another_right_answer_is_accepted(exercise_id, answer) -> None:
     assert said.startswith("✔"), said
 
 
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "hint"),
+    [
+        ("3.1", fold_two_divisions, "the norm multiplies x − mean by its weight"),
+        ("3.3", windows_of_a_map_that_fits, "window does not divide every height and width"),
+        ("3.3", windows_filled_up_crosswise, "right and bottom are swapped in F.pad"),
+        ("3.3", windows_one_after_the_other, "call attend once"),
+        ("3.4", bias_of_a_square, "the window need not be square"),
+    ],
+)
+def test_a_reader_s_mistake_earns_words(exercise_id, answer, hint) -> None:
+    said = verdict(exercises.find(exercise_id), answer)
+    assert said.startswith(f"✘ {exercise_id} {hint}"), said
+
+
 def test_windows_cut_in_a_loop_are_refused() -> None:
     said = verdict(exercises.find("3.3"), windows_by_split)
     assert said.startswith("✘ 3.3 no cutting in a loop"), said
 
 
-def test_the_side_of_influence_and_its_shift_by_hand() -> None:
+def test_the_side_of_influence_and_its_displacement_by_hand() -> None:
     heat = torch.zeros(9, 9)
     heat[4, 4], heat[4, 6], heat[1, 4] = 0.5, 0.3, 0.2
     assert [ch03.side(heat, 4, share) for share in (0.4, 0.6, 0.9)] == [1, 5, 7]
-    assert ch03.shift(heat, 4) == pytest.approx((0.3 * 2 - 0.2 * 3) / 2)
+    assert ch03.displacement(heat, 4) == pytest.approx((0.3 * 2 - 0.2 * 3) / 2)
 
 
 def test_influence_ends_where_the_receptive_field_does() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch03_wrong, integer
+from minim2f.book.exercises import Exercise, ch03_wrong, ch03_wrong_windows, integer
 from minim2f.book.exercises.forbidden import watchful
 
 # ---- 3.1 a frozen norm costs nothing
@@ -104,8 +104,8 @@ def in_windows(x: Tensor, window: int, attend: Callable[[Tensor], Tensor]) -> Te
         x: (B, h, w, C); the first window begins at the first cell, the last ones are filled up
             with zeros.
         window: height and width of a window in cells.
-        attend: takes all windows of all pictures at once, (B * windows, window^2, C), the cells
-            of each row by row, and returns as many.
+        attend: takes all windows of all pictures at once, in any order, (windows * B, window^2,
+            C), the cells of each row by row, and returns as many.
 
     Returns:
         (B, h, w, C).
@@ -150,15 +150,15 @@ _MAPS = [  # whole windows, by reshaping alone; two columns short; one window la
 
 
 def relative_bias(table: Tensor, height: int, width: int) -> Tensor:
-    """What attention in a window adds to its scores: a number for each step from cell to cell.
+    """What attention in a window adds to its scores: a number for each offset between cells.
 
     Args:
-        table: ((2 * height - 1) * (2 * width - 1), heads): a row for each step, in the order of
-            steps down, -(height - 1) first, and among equals of steps to the right.
+        table: ((2 * height - 1) * (2 * width - 1), heads): a row for each offset, in the order of
+            rows down, -(height - 1) first, and among equals of columns to the right.
         height, width: of the window, in cells.
 
     Returns:
-        (heads, height * width, height * width): the step leads from the key (last axis) to the
+        (heads, height * width, height * width): the offset leads from the key (last axis) to the
         query; cells are counted row by row.
     """
     cells = torch.cartesian_prod(torch.arange(height), torch.arange(width))
@@ -169,8 +169,8 @@ def relative_bias(table: Tensor, height: int, width: int) -> Tensor:
 
 def _table(g: torch.Generator) -> tuple[Tensor, int, int]:
     height, width = integer(g, 1, 4), integer(g, 1, 4)
-    steps = (2 * height - 1) * (2 * width - 1)
-    return torch.randn(steps, integer(g, 1, 3), generator=g), height, width
+    offsets = (2 * height - 1) * (2 * width - 1)
+    return torch.randn(offsets, integer(g, 1, 3), generator=g), height, width
 
 
 _TABLES = [  # a square, with the number of each row; one row of cells, one column, one cell
@@ -183,6 +183,6 @@ _TABLES = [  # a square, with the number of each row; one row of cells, one colu
 EXERCISES = [
     Exercise("3.1", fold, _norm, ch03_wrong.FOLD, _NORMS),
     Exercise("3.2", bottleneck, _block, ch03_wrong.BOTTLENECK),
-    Exercise("3.3", in_windows, _map, ch03_wrong.WINDOWS, _MAPS),
-    Exercise("3.4", relative_bias, _table, ch03_wrong.POSITIONS, _TABLES),
+    Exercise("3.3", in_windows, _map, ch03_wrong_windows.WINDOWS, _MAPS),
+    Exercise("3.4", relative_bias, _table, ch03_wrong_windows.POSITIONS, _TABLES),
 ]

@@ -75,7 +75,7 @@ def side(heat: Tensor, centre: int, share: float = SHARE) -> int:
     return 2 * int((held < share).sum()) + 1
 
 
-def shift(heat: Tensor, centre: int) -> float:
+def displacement(heat: Tensor, centre: int) -> float:
     """How far right and below of a pixel the middle of (H, W) heat lies, the mean of both axes."""
     places = torch.arange(len(heat)) - float(centre)
     return ((heat.sum(0) @ places + heat.sum(1) @ places) / 2).item()
@@ -101,15 +101,15 @@ def _learn(seed: int, steps: int, unseen: int) -> dict:
 
 
 def _measure(model: Mask2Former, backbone: nn.Module, unseen: int) -> dict:
-    """For each level, the side of the square that holds most of the influence, and its shift."""
+    """For each level, side and displacement of the square that holds most of the influence."""
     scenes = open_dataset("scenes", "val", length=9 * unseen)
     tiles = [sample.image for sample in scenes]
     images = model.batch([mosaic(tiles[9 * k : 9 * k + 9]) for k in range(unseen)])
     torch.manual_seed(0)  # the same directions before and after
-    found = {"side": [], "shift": []}
+    found = {"side": [], "displacement": []}
     for level in LEVELS:
         heat = influence(backbone, images, level)
         centre = images.shape[3] // 2**level // 2 * 2**level
         found["side"].append(side(heat, centre))
-        found["shift"].append(round(shift(heat, centre) / 2**level, 3))
+        found["displacement"].append(round(displacement(heat, centre) / 2**level, 3))
     return found
