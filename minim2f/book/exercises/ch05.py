@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, ch05_wrong, ch05_wrong_head, integer
-from minim2f.book.exercises.forbidden import Forbidden, Watchful
+from minim2f.book.exercises.forbidden import Forbidden, Watchful, watchful
 
 Sizes = list[tuple[int, int]]
 
@@ -66,6 +66,12 @@ def _asked(g: torch.Generator) -> tuple[Tensor, Tensor, Sizes]:
     count = sum(h * w for h, w in sizes)
     shape = count, integer(g, 1, 3), len(sizes), integer(g, 1, 4), 2
     return torch.rand(count, 2, generator=g), 2 * torch.randn(shape, generator=g), sizes
+
+
+def _watched_places() -> tuple[Tensor, Tensor, Sizes]:
+    reference, offsets, sizes = _asked(torch.Generator().manual_seed(3))
+    reference, offsets = watchful(reference, offsets, functions="as_fractions MyAttention")
+    return reference, offsets, sizes
 
 
 def _one_cell_right() -> tuple[Tensor, Tensor, Sizes]:
@@ -176,12 +182,12 @@ def first_offsets(heads: int, points: int) -> Tensor:
 
 
 def _counts(g: torch.Generator) -> tuple[int, int]:
-    return integer(g, 1, 12), integer(g, 1, 6)
+    return integer(g, 1, 12), integer(g, 1, 4)
 
 
 EXERCISES = [
     Exercise("5.1", reference_points, _levels, ch05_wrong.REFERENCE, _LEVEL_CORNERS),
-    Exercise("5.2", places, _asked, ch05_wrong.PLACES, [_one_cell_right()]),
+    Exercise("5.2", places, _asked, ch05_wrong.PLACES, [_watched_places(), _one_cell_right()]),
     Exercise("5.3", one_head, _reads, ch05_wrong_head.HEAD, [_watched_reads(), _by_hand()]),
     Exercise("5.4", first_offsets, _counts, ch05_wrong.FIRST, [(8, 4), (1, 1), (4, 2)]),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from minim2f.book.exercises import Wrong
+from minim2f.ops.deformable import as_fractions
 
 # ---- 5.1 where each cell starts from
 
@@ -49,6 +50,10 @@ REFERENCE = [
     ),
     Wrong(
         lambda sizes: _grid(sizes, lambda i, n: (i + 0.5) / (n - 1)),
+        "w cells fill the width: the centres are 1/w apart, not 1/(w - 1)",
+    ),
+    Wrong(
+        lambda sizes: _grid(sizes, lambda i, n: (i + 0.5) / max(n - 1, 1)),
         "w cells fill the width: the centres are 1/w apart, not 1/(w - 1)",
     ),
     Wrong(
@@ -112,7 +117,16 @@ def _reference_without_axes(reference, offsets, sizes):
 
 _ONE_SIZE = "every level has its own size: yours divides by that of the {} one throughout"
 
+
+def _by_the_library(reference, offsets, sizes):
+    return reference[:, None, None, None] + as_fractions(offsets[None], sizes)[0]
+
+
 PLACES = [
+    Wrong(
+        _by_the_library,
+        "the right numbers, but as_fractions divided for you: this time you do it",
+    ),
     Wrong(
         _divided(torch.ones_like),
         "an offset counts cells, a place is a fraction: one cell of w is 1/w of the width",

@@ -162,6 +162,10 @@ HEAD = [
         _summed(weigh=lambda t: torch.ones_like(t) / t[0].numel()),
         "that is the mean of all reads: each counts with its own weight",
     ),
+    Wrong(
+        _summed(weigh=lambda t: torch.ones_like(t) / t.shape[2]),
+        "that is the mean of the reads on each level: each counts with its own weight",
+    ),
     Wrong(_summed(weigh=torch.ones_like), "the weights are missing from your sum"),
     Wrong(
         _summed(weigh=lambda t: t.flatten(1).softmax(1).view_as(t)),
