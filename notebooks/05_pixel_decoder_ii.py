@@ -39,8 +39,8 @@ where_we_are("pixel decoder")
 # %% [markdown]
 # A backbone turns a picture into four maps, res2 to res5. A vector of a map is a **cell**; it stands for a square of
 # pixels, whose side, 4, 8, 16 or 32, is the map's **stride**. The **pixel decoder** makes P5, P4 and P3 of them, for
-# queries to look at, and $F_{pixel}$, to draw masks on. In chapter 4 it was a **feature pyramid**: enlarge the coarser map,
-# add the finer one.
+# queries to look at, and $F_{pixel}$, to draw masks on. In chapter 4 it was a **feature pyramid**: enlarge the coarser
+# map, add the finer one.
 #
 # ### Attention in one breath
 #
@@ -52,16 +52,16 @@ where_we_are("pixel decoder")
 #
 # ### What is new
 #
-# In a pyramid, information goes from coarse to fine, never back. Full attention lets it go anywhere, but $S$ cells make $S^2$
-# pairs. In **deformable attention** a head looks at 4 places on each of 3 levels. It needs no keys: one linear map of the
-# query says *where* to look, another *how much* each place counts.
+# In a pyramid, information goes from coarse to fine, never back. Full attention lets it go anywhere, but $S$ cells make
+# $S^2$ pairs. In **deformable attention** a head looks at 4 places on each of 3 levels. It needs no keys: one linear
+# map of the query says *where* to look, another *how much* each place counts.
 
 # %% [markdown]
 # ## Predict
 #
 # A picture of 1024 × 1024 pixels has 32² + 64² + 128² = 21,504 cells at strides 32, 16 and 8. There are 8 heads. How
-# many weights does one layer of full attention have? How many are left with twelve places a head? And if the
-# picture's side is doubled?
+# many weights does one layer of full attention have? How many are left with twelve places a head? And if the picture's
+# side is doubled?
 #
 # <details><summary>Answer</summary>
 #
@@ -100,8 +100,8 @@ assert locations.tolist() == [[[0.5, 0.5], [0.25, 0.5]], [[0.625, 0.25], [0.5, 0
 #
 # The sum is (15 + 10 + 4 · 8 + 2 · 4)/8 = 8.125.
 #
-# List all cells as rows, the coarse ones first. The same 8.125 is a **weighted sum of rows**, in which 5 of 10 rows have a
-# weight: attention in which many weights are zero.
+# List all cells as rows, the coarse ones first. The same 8.125 is a **weighted sum of rows**, in which 5 of 10 rows
+# have a weight: attention in which many weights are zero.
 
 # %% tags=["demo"]
 rows = torch.cat([coarse.flatten(), fine.flatten()])  # rows 0, 1 are coarse, 2 to 9 fine
@@ -141,17 +141,17 @@ show(
 #
 # $$\mathrm{head}_i(s) = \sum_{j=3}^{5} \sum_{p=1}^{P} a_{ijp}(s)\; V_{ij}\!\left(x_s + \frac{\Delta_{ijp}(s)}{(w_j, h_j)}\right), \qquad \sum_{j,p} a_{ijp}(s) = 1$$
 #
-# $\Delta$, and the scores whose softmax is $a$, are linear maps of the query. A query is the
-# cell plus its position: sines and cosines of $x$ and $y$ (chapter 6), and a learned vector of its level. Without the position,
-# equal cells would ask for equal offsets wherever they lie. Values do without it, since only the query chooses where to look.
+# $\Delta$, and the scores whose softmax is $a$, are linear maps of the query. A query is the cell plus its position:
+# sines and cosines of $x$ and $y$ (chapter 6), and a learned vector of its level. Without the position, equal cells
+# would ask for equal offsets wherever they lie. Values do without it, since only the query chooses where to look.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $s$, $S$ | `S` | | the cell that asks; number of cells on all levels |
 # | $j$, $h_j$, $w_j$ | `sizes` | | a level; its height and width in cells |
 # | $i$ | `heads` | | a head, of 8 |
-# | $p$, $P$ | `points` | | a place on a level; their number, 4 (but P5, P4, P3 are maps) |
-# | $x_s$ | `reference` | `(S, 2)` | its centre, $x, y$ in [0, 1] |
+# | $p$, $P$ | `points` | | a place on a level; their number, 4 (but `P5`, `P4`, `P3` are maps) |
+# | $x_s$ | `reference` | `(S, 2)` | centre of cell $s$, $x$ and $y$ in [0, 1] |
 # | $\Delta$ | `offsets` | `(B, S, heads, levels, P, 2)` | in cells of level $j$; B pictures |
 # | $x_s + \ldots$ | `locations` | `(B, S, heads, levels, P, 2)` | places |
 # | $a$ | `weights` | `(B, S, heads, levels, P)` | how much a place counts |
@@ -205,8 +205,8 @@ def slow(values, sizes, locations, weights):
 #
 # ### Level by level
 #
-# `grid_sample` reads a map at many places. It counts from −1 to 1, the edges of the picture; outside it reads 0. One call a
-# level; then weigh, and add.
+# `grid_sample` reads a map at many places. It counts from −1 to 1, the edges of the picture; outside it reads 0. One
+# call a level; then weigh, and add.
 
 # %% tags=["demo"]
 from torch.nn import functional as F
@@ -259,8 +259,8 @@ print("rows with a weight:", found.nonzero().flatten().tolist())
 same(found, by_row)
 
 # %% [markdown] tags=["demo"]
-# `embedding_bag` takes a table, row numbers and weights, and returns weighted sums. A row of this table is *one head's part
-# of one cell*, D numbers. With 2 heads, head 1's part of cell 2 is row 2 · 2 + 1 = 5.
+# `embedding_bag` takes a table, row numbers and weights, and returns weighted sums. A row of this table is *one head's
+# part of one cell*, D numbers. With 2 heads, head 1's part of cell 2 is row 2 · 2 + 1 = 5.
 
 
 # %% tags=["demo"]
@@ -314,9 +314,9 @@ same(there_and_back(by_level), there_and_back(slow), tolerance=1e-12)
 same(there_and_back(sum_of_rows), there_and_back(slow), tolerance=1e-12)
 
 # %% [markdown]
-# So places can learn. In the example by hand, the last one lies between 6 and 2. Moved a little to the right, it takes less of
-# the left cell and more of the right one: per cell, the read changes by right − left = 2 − 6 = −4, and the sum by
-# the weight times that, 2/8 · −4 = −1.
+# So places can learn. In the example by hand, the last one lies between 6 and 2. Moved a little to the right, it takes
+# less of the left cell and more of the right one: per cell, the read changes by right − left = 2 − 6 = −4, and the sum
+# by the weight times that, 2/8 · −4 = −1.
 
 # %%
 offsets.requires_grad_()
@@ -395,14 +395,14 @@ class MyAttention(nn.Module):
 
 # %% [markdown]
 # The rest of a layer: add the result to the cells, **layer norm** (each cell's C numbers get mean 0, variance 1), a
-# **feed-forward network** (two linear maps with a ReLU between, cell by cell), add, layer norm. After six such layers, one
-# step of chapter 4's pyramid with res2 makes $F_{pixel}$.
+# **feed-forward network** (two linear maps with a ReLU between, cell by cell), add, layer norm. After six such layers,
+# one step of chapter 4's pyramid with res2 makes $F_{pixel}$.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# Here is a tiny model with deformable attention, untrained. The library calls the cells `pixels`, and those that ask Q; here
-# S and Q are the same.
+# Here is a tiny model with deformable attention, untrained. The library calls the cells `pixels`, and those that ask Q;
+# here S and Q are the same.
 
 # %% tags=["demo"]
 scenes = minim2f.data.open_dataset("scenes", split="val")
@@ -432,8 +432,8 @@ shape_table(tensors, meanings=meanings)
 #
 # ### Before training
 #
-# The linear map of the offsets starts with weights of 0, and a bias that sends each head its own way, 1 to 4 cells far. All
-# $a$ start as 1/12.
+# The linear map of the offsets starts with weights of 0, and a bias that sends each head its own way, 1 to 4 cells far.
+# All $a$ start as 1/12.
 
 # %% tags=["demo"]
 from minim2f.model.deformable import DeformableAttention
@@ -526,8 +526,8 @@ cells, position = torch.randn(2, 189, 64), torch.randn(1, 189, 64)
 same(mine, theirs, cells + position, reference, cells, sizes, tolerance=1e-4)
 
 # %% [markdown]
-# The library's backward pass is written by hand. Its witness are **finite differences**: change each number a little, and see
-# how the result changes.
+# The library's backward pass is written by hand. Its witness are **finite differences**: change each number a little,
+# and see how the result changes.
 
 # %%
 from minim2f.ops.deformable import attend
@@ -544,12 +544,12 @@ print("✔ the gradients are the finite differences")
 #
 # ### What it costs
 #
-# Full attention is two products of matrices, for scores and sums. Each takes $S^2 C$ multiplications and as many additions,
-# together $4 S^2 C$ operations. Twelve places are 48 rows, each multiplied and added: $2 \cdot 48\, S C$. So full
-# attention computes $S/24$ times as much.
+# Full attention is two products of matrices, for scores and sums. Each takes $S^2 C$ multiplications and as many
+# additions, together $4 S^2 C$ operations. Twelve places are 48 rows, each multiplied and added: $2 \cdot 48\, S C$. So
+# full attention computes $S/24$ times as much.
 #
-# *Hypothesis:* twice the side takes 16 times as long with full attention, 4 times with twelve places. One thread, $C = 256$;
-# PyTorch's `scaled_dot_product_attention` never stores all weights at once.
+# *Hypothesis:* twice the side takes 16 times as long with full attention, 4 times with twelve places. One thread, $C =
+# 256$; PyTorch's `scaled_dot_product_attention` never stores all weights at once.
 
 # %% tags=["demo"]
 import time
@@ -560,9 +560,9 @@ from minim2f.ops.deformable import as_fractions, attend
 
 
 def best(work):
-    """The least milliseconds of some rounds; of this thread alone, whatever else the machine does"""
+    """The least milliseconds of many rounds; of this thread alone, whatever the machine does"""
     took = []
-    while sum(took) < 1000:
+    while sum(took) < 500:
         begin = time.thread_time()
         work()
         took.append(1e3 * (time.thread_time() - begin))
@@ -614,13 +614,14 @@ for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
 print(f"at 512, twelve places are {cost[512][1] / cost[512][2]:.0f} times as fast")
 
 # %% [markdown]
-# *Verdict:* the 16 holds, the 4 does not: each step takes twelve places 3 to 10 times as long. The cause is probably memory: large
-# tables no longer fit into its fast part, and fresh space takes time. At 512 they compute $S/24 = 224$ times less, but are
-# nowhere near 224 times as fast ([appendix E](E_how_fast_and_why.ipynb)).
+# *Verdict:* the 16 holds, the 4 does not: each step takes twelve places 3 to 10 times as long. The cause is probably
+# memory: large tables no longer fit into its fast part, and fresh space takes time. At 512 they compute $S/24 = 224$
+# times less, but are nowhere near 224 times as fast ([appendix E](E_how_fast_and_why.ipynb)).
 #
 # ### Do learned places pay?
 #
-# Two tiny models a seed start from the same weights and train alike: in one the offsets learn, in the other they stay. *Hypothesis:* learned ones segment better.
+# Two tiny models a seed start from the same weights and train alike: in one the offsets learn, in the other they stay
+# as they start. *Hypothesis:* learned ones segment better.
 
 # %% tags=["hide-input"]
 seeds = sorted({seed for _, seed in runs})
@@ -645,14 +646,14 @@ print(f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes")
 print(f"{stored['command']}: {spent / 60:.0f} minutes, torch {stored['versions']['torch']}")
 
 # %% [markdown]
-# *Verdict:* not shown. Learned places win with two seeds, and lose with the third by more than both gains together. The paper
-# compares something else: six such layers gain 1.2 PQ over a pyramid, on photographs, after 50 epochs. Here models learn for
-# 250 steps at 96 × 96 pixels, and P5 has 3 × 3 cells: perhaps too little for places to matter.
+# *Verdict:* not shown. Learned places win with two seeds, and lose with the third by more than both gains together. The
+# paper compares something else: six such layers gain 1.2 PQ over a pyramid, on photographs, after 50 epochs. Here
+# models learn for 250 steps at 96 × 96 pixels, and P5 has 3 × 3 cells: perhaps too little for places to matter.
 #
 # ### Where do they go?
 #
-# *Hypothesis:* places move into the segment of the cell that asks. Here are the means over the cells of P3, where each place
-# counts with its weight.
+# *Hypothesis:* places move into the segment of the cell that asks. Here are the means over the cells of P3, where each
+# place counts with its weight.
 
 
 # %% tags=["hide-input"]
@@ -681,10 +682,10 @@ header += ["outside the picture", "mean distance from the asking cell", "on P5",
 table(header, lines)
 
 # %% [markdown]
-# *Verdict:* it fails with every seed. In layers 4 to 6 the share in the own segment is 10 to 13 %, down from 19 %; fixed
-# places reach some 14 % by their weights alone. A reason may be that the result is *added* to the cell, which keeps what it
-# had. Over half of the weight lies outside, where heads read zeros. Whether longer training or larger pictures change that
-# is open here.
+# *Verdict:* it fails with every seed. In layers 4 to 6 the share in the own segment is 10 to 13 %, down from 19 %;
+# fixed places reach some 14 % by their weights alone. A reason may be that the result is *added* to the cell, which
+# keeps what it had. Over half of the weight lies outside, where heads read zeros. Whether longer training or larger
+# pictures change that is open here.
 #
 # ### On photographs
 #
@@ -734,14 +735,14 @@ header = ["pictures", "cells", "outside, P5", "P4", "P3", "in the own segment"]
 table([*header, "weights of full attention, a layer"], lines)
 
 # %% [markdown]
-# In a scene, four of five reads on P5 miss the picture; in a photograph one in eight does, and three quarters of all reads stay
-# in the own segment. Full attention would have some 10 GB of weights in every layer.
+# In a scene, four of five reads on P5 miss the picture; in a photograph one in eight does, and three quarters of all
+# reads stay in the own segment. Full attention would have some 10 GB of weights in every layer.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
-# Two mistakes raise no error: offsets not divided by the level's size, and x and y exchanged. To see them, let the picture itself
-# be the maps.
+# Two mistakes raise no error: offsets not divided by the level's size, and x and y exchanged. To see them, let the
+# picture itself be the maps.
 
 # %% tags=["demo"]
 maps = [F.avg_pool2d(sample.image.float() / 255, r) for r in (8, 4, 2)]
@@ -791,10 +792,10 @@ same(wrong["no offsets, x and y exchanged"], maps[2].permute(2, 1, 0))
 assert wrong["head 0, not divided"].max() < 1e-3
 
 # %% [markdown]
-# - **Exchanged:** a cell reads around the place mirrored at the picture's diagonal. Cells on the diagonal are right, which hides
-#   the mistake.
-# - **Not divided:** one cell counts as the whole width. Almost every place lies outside, reads zeros, gets no gradient, and so
-#   stays there.
+# - **Exchanged:** a cell reads around the place mirrored at the picture's diagonal. Cells on the diagonal are right,
+#   which hides the mistake.
+# - **Not divided:** an offset of one cell counts as the whole width. Almost every place lies outside, reads zeros, gets
+#   no gradient, and so stays there.
 #
 # How many places get a gradient at all?
 
@@ -817,10 +818,10 @@ for name, (inside, moves) in gets.items():
 assert gets["divided"][1] > 0.3 and gets["not divided"][1] < 0.05
 
 # %% [markdown]
-# (More places than lie inside: up to half a cell beyond the edge, a read still touches the outermost cells.)
+# More places get one than lie inside, since a read up to half a cell beyond the edge still touches the outermost cells.
 #
-# **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its own
-# level, a cell reads itself. And log what the untrained heads read:
+# **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its
+# own level, a cell reads itself. And log what the untrained heads read:
 
 # %%
 broken = {
@@ -843,8 +844,8 @@ table(
 )
 
 # %% [markdown]
-# Exchanged axes show in the last column alone, as scenes are square. And the last row looks *better* than the right one, since
-# its places on P5 and P4 are nearer. Only the test decides.
+# Exchanged axes show in the last column alone, as scenes are square. And the last row looks *better* than the right
+# one, since its places on P5 and P4 are nearer. Only the test decides.
 
 # %% [markdown]
 # ## Exercises
@@ -852,8 +853,7 @@ table(
 # ### 5.1 ★ Centres
 #
 # Write the reference points of all cells, level by level, row by row, as fractions of the picture. Levels of 1 × 2 and
-# 2 × 4 cells begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25). Levels may be single rows, columns or
-# cells.
+# 2 × 4 cells begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25). Levels may be single rows, columns or cells.
 
 
 # %%
@@ -873,15 +873,16 @@ exercise("5.1", reference_points)
 #
 # <details><summary>Hint 2</summary>
 #
-# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers several
-# times.
+# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers
+# several times.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.2 ★★ Places
 #
-# From reference points and offsets to places, for all cells, heads and levels at once, without `as_fractions`. Some lie outside.
+# From reference points and offsets to places, for all cells, heads and levels at once, without `as_fractions`. Some lie
+# outside.
 
 
 # %%
@@ -901,16 +902,16 @@ exercise("5.2", places)
 #
 # <details><summary>Hint 2</summary>
 #
-# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the reference
-# three new axes.
+# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the
+# reference three new axes.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.3 ★★★ One head
 #
-# Write the sum of one head, without `grid_sample`, `embedding_bag`, and a loop over the Q cells that ask (a loop over levels is
-# fine). `values` has the cells of one level after the other. Some places lie outside.
+# Write the sum of one head, without `grid_sample`, `embedding_bag`, and a loop over the Q cells that ask (a loop over
+# levels is fine). `values` has the cells of one level after the other. Some places lie outside.
 
 
 # %%
@@ -930,17 +931,17 @@ exercise("5.3", one_head)
 #
 # <details><summary>Hint 2</summary>
 #
-# Give every column a share, (Q, P, w), and every row, (Q, P, h): `(1 - distance).clamp(min=0)`, where the distance from the
-# place is counted in cells. What lies outside is then zero by itself, and one `torch.einsum` does the rest.
+# Give every column a share, (Q, P, w), and every row, (Q, P, h): `(1 - distance).clamp(min=0)`, where the distance from
+# the place is counted in cells. What lies outside is then zero by itself, and one `torch.einsum` does the rest.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.4 ★★ The first look
 #
-# Head $i = 0, 1, \ldots$ looks at the angle $2\pi i / \mathrm{heads}$, from the x axis towards y (which grows downwards). Its
-# place $p = 1, \ldots, P$ lies on a square around the cell: the larger of $|x|$ and $|y|$ is $p$. Place 1 of 8 heads: (1, 0), (1, 1), (0, 1), and so on; of 3
-# heads: (1, 0), (−0.577, 1), (−0.577, −1).
+# Head $i = 0, 1, \ldots$ looks at the angle $2\pi i / \mathrm{heads}$, from the x axis towards y (which grows
+# downwards). Its place $p = 1, \ldots, P$ lies on a square around the cell: the larger of $|x|$ and $|y|$ is $p$. Place
+# 1 of 8 heads: (1, 0), (1, 1), (0, 1), and so on; of 3 heads: (1, 0), (−0.577, 1), (−0.577, −1).
 
 
 # %%
@@ -960,7 +961,8 @@ exercise("5.4", first_offsets)
 #
 # <details><summary>Hint 2</summary>
 #
-# Divide by the larger of |x| and |y|: `abs`, then `amax` with `keepdim=True`. Then two new axes, and a product with 1, 2, …, P.
+# Divide by the larger of |x| and |y|: `abs`, then `amax` with `keepdim=True`. Then two new axes, and a product with 1,
+# 2, …, P.
 #
 # </details>
 
@@ -995,7 +997,6 @@ library_table(
 #
 # - Full attention grows with S², twelve places a head with S.
 # - Offsets count cells of the level that is read: divide by its w and h.
-# - A head adds 48 rows: four for each place.
 # - With offsets of 0 a cell must read itself.
 
 # %% [markdown]
