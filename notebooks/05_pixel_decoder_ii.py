@@ -228,7 +228,7 @@ def by_level(values, sizes, locations, weights):
 # ### A sum of rows
 #
 # A bilinear read is a sum of four cells, each times its **share**. So a head adds 3 levels × 4 places × 4 cells = 48
-# rows. Which rows, and with what shares?
+# rows. Which rows, with what shares?
 
 
 # %% tags=["demo"]
@@ -279,7 +279,7 @@ def sum_of_rows(values, sizes, locations, weights):
 
 
 # %% [markdown]
-# Are the three equal? In float64, rounding is far smaller than any mistake.
+# Are all equal? In float64, rounding is far smaller than any mistake.
 
 
 # %%
@@ -614,7 +614,7 @@ for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
 print(f"at 512, twelve places are {cost[512][1] / cost[512][2]:.0f} times as fast")
 
 # %% [markdown]
-# *Verdict:* the 16 holds, the 4 does not: each step takes twelve places 3 to 10 times as long. The cause is probably
+# *Verdict:* the 16 holds, the 4 does not: with twelve places each step takes 3 to 10 times as long. The cause is probably
 # memory: large tables no longer fit into its fast part, and fresh space takes time. At 512 they compute $S/24 = 224$
 # times less, but are nowhere near 224 times as fast ([appendix E](E_how_fast_and_why.ipynb)).
 #
@@ -818,7 +818,7 @@ for name, (inside, moves) in gets.items():
 assert gets["divided"][1] > 0.3 and gets["not divided"][1] < 0.05
 
 # %% [markdown]
-# More places get one than lie inside, since a read up to half a cell beyond the edge still touches the outermost cells.
+# More places get one than lie inside, since a read up to half a cell beyond the edge touches the outermost cells.
 #
 # **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its
 # own level, a cell reads itself. And log what the untrained heads read:
