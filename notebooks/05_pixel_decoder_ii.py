@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 5 · Pixel decoder II: deformable attention
 #
-# Let every cell of three maps read places of its own choice: as a loop, with `grid_sample`, and as a sum of rows.
+# Every cell of three maps reads places of its own choice: as a loop, with `grid_sample`, and as a sum of rows.
 #
-# *read 45 min · run 20 s CPU · exercises 45 min*
+# *read 65 min · run 20 s CPU · exercises 60 min*
 #
 # **Needs** chapter 4 · **Library** [`minim2f/model/deformable.py`](../minim2f/model/deformable.py), [`minim2f/ops/deformable.py`](../minim2f/ops/deformable.py) · **Paper** sections 3.2.2 and 4.1, Table 4e
 
@@ -13,11 +13,11 @@
 # - say what full attention costs, and twelve places (Predict)
 # - compute one head's reads by hand (The idea in small numbers)
 # - place the centres of all cells (5.1)
-# - turn offsets into places, on levels of any size (5.2)
+# - turn offsets into places (5.2)
 # - write the sum of one head (5.3)
-# - lay out where the heads look before training (5.4)
+# - lay out where untrained heads look (5.4)
 # - tell how rows lie in memory (Fast and short)
-# - recognise undivided offsets, and exchanged axes (Break it)
+# - recognise undivided offsets and exchanged axes (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -39,30 +39,29 @@ where_we_are("pixel decoder")
 # %% [markdown]
 # A backbone turns a picture into four maps, res2 to res5. A vector of a map is a **cell**; it stands for a square of
 # pixels, whose side, 4, 8, 16 or 32, is the map's **stride**. The **pixel decoder** makes P5, P4 and P3 of them, for
-# queries to look at, and $F_{pixel}$, to draw masks on. Chapter 4 did it with a **feature pyramid**: enlarge the coarser
+# queries to look at, and $F_{pixel}$, to draw masks on. In chapter 4 it was a **feature pyramid**: enlarge the coarser
 # map, add the finer one.
 #
 # ### Attention in one breath
 #
-# - In **attention** some vectors ask, and some answer. Here every cell of three maps does both.
+# - In **attention**, vectors collect information from vectors. Here every cell of three maps both asks and answers.
 # - Linear maps turn who asks into a **query**, and who answers into a **key** and a **value**.
-# - Query times key is a score. A softmax turns the scores of one query into **weights**, which sum to 1.
-# - The query takes home the sum of all values, each times its weight.
-# - Several **heads**, each with its own part of the C channels, do so side by side; a last linear map mixes what they bring.
+# - Query times key is a score. A softmax turns a query's scores into **weights**, which sum to 1.
+# - The result is the sum of all values, each times its weight.
+# - Several **heads**, each with its part of the C channels, do so side by side. A last linear map mixes their results.
 #
 # ### What is new
 #
-# In a pyramid, knowledge goes from coarse to fine, never back. Attention among all cells
-# would let each learn from any other, but S cells make S² pairs. **Deformable attention** lets a
-# head look at 4 places on each of 3 levels, twelve in all. It needs no keys: one linear map of the query says
-# *where* to look, another *how much* each place counts.
+# In a pyramid, information goes from coarse to fine, never back. Full attention lets it go anywhere, but $S$ cells make
+# $S^2$ pairs. In **deformable attention** a head looks at 4 places on each of 3 levels. It needs no keys: one linear
+# map of the query says *where* to look, another *how much* each place counts.
 
 # %% [markdown]
 # ## Predict
 #
 # A picture of 1024 × 1024 pixels has 32² + 64² + 128² = 21,504 cells at strides 32, 16 and 8. There are 8 heads. How
-# many weights does one layer of full attention have? How many are left with twelve places a head? And if the
-# picture's side is doubled?
+# many weights does one layer of full attention have? How many are left with twelve places a head? And if the picture's
+# side is doubled?
 #
 # <details><summary>Answer</summary>
 #
@@ -75,7 +74,7 @@ where_we_are("pixel decoder")
 # ## The idea in small numbers
 #
 # Two levels, one channel, one head, two places on each level. A cell of the fine map asks: row 0, column 1. Its
-# **reference point** is its centre, in fractions of the picture: x = 1.5/4, y = 0.5/2. **Offsets** say how far from
+# **reference point** is its centre, in fractions of the picture: $x = 1.5/4$, $y = 0.5/2$. **Offsets** say how far from
 # there each place is, counted in *cells of the level that is read*.
 
 # %% tags=["demo"]
@@ -90,7 +89,7 @@ locations = reference + offsets / size
 assert locations.tolist() == [[[0.5, 0.5], [0.25, 0.5]], [[0.625, 0.25], [0.5, 0.75]]]
 
 # %% [markdown] tags=["demo"]
-# By hand, with bilinear reads, which mix the cells around a place (chapter 4):
+# By hand, with bilinear reads, which mix the cells around a place:
 #
 # | level | place | lies | reads | weight |
 # | --- | --- | --- | --- | --- |
@@ -101,8 +100,8 @@ assert locations.tolist() == [[[0.5, 0.5], [0.25, 0.5]], [[0.625, 0.25], [0.5, 0
 #
 # The sum is (15 + 10 + 4 · 8 + 2 · 4)/8 = 8.125.
 #
-# List all cells, the coarse ones first. The same 8.125 is a **sum of rows** of this list: 5 of 10 rows get a weight. So this
-# *is* attention, with a matrix of weights that is nearly empty.
+# List all cells as rows, the coarse ones first. The same 8.125 is a **weighted sum of rows**, in which 5 of 10 rows
+# have a weight: attention in which many weights are zero.
 
 # %% tags=["demo"]
 rows = torch.cat([coarse.flatten(), fine.flatten()])  # rows 0, 1 are coarse, 2 to 9 fine
@@ -112,6 +111,7 @@ assert by_row.sum() == 1 and by_row @ rows == 8.125
 
 # %% tags=["demo", "hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(8.6, 2.5), layout="constrained")
+ink = "#8A3B00"
 for j, (ax, cells) in enumerate(zip(axes, (coarse, fine))):
     h, w = cells.shape
     ax.imshow(cells, cmap="Greys", vmin=-4, vmax=60, extent=(0, 1, 1, 0), aspect=0.5)
@@ -120,18 +120,20 @@ for j, (ax, cells) in enumerate(zip(axes, (coarse, fine))):
         ax.text(*corner, f"row {k + 2 * j}: {value:g}", va="top", fontsize=9)
     ax.plot(*reference, "X", color="black", ms=9, label="reference point")
     for p, (x, y) in enumerate(locations[j].tolist()):
-        ax.annotate("", (x, y), reference.tolist(), arrowprops={"arrowstyle": "->", "color": "C5"})
-        ax.text(x, y + 0.06, f"weight {8 * weights[j, p]:.0f}/8", color="C5", va="top", ha="center")
+        ax.annotate("", (x, y), reference.tolist(), arrowprops={"arrowstyle": "-", "color": ink})
+        ax.plot(x, y, "o", color=ink, ms=6)
+        weight = f"{8 * weights[j, p]:.0f}/8"
+        ax.text(x, y + 0.06, weight, color=ink, va="top", ha="center", weight="bold")
     ax.set(title=("coarse", "fine")[j], xticks=[k / w for k in range(w + 1)], xlabel="x")
     ax.set(yticks=[k / h for k in range(h + 1)], ylabel="y")
     ax.grid(color="white", linewidth=2)
 axes[0].legend(loc="lower right", fontsize=8)
 show(
     fig,
-    "The two maps over the same unit square, each cell with its row number and value; arrows go from "
-    "the reference point to the two places on each map, with their weights.",
-    "The cross is at the same place on both levels. One cell to the right is a quarter of the width "
-    "on the fine level, and would be a half on the coarse one.",
+    "The two maps over the same unit square, each cell with its row number and value; lines go from "
+    "the reference point to a dot at each of the two places on each map, with the place's weight.",
+    "The cross is the reference point, at the same fraction of both maps. The dots are places, each with "
+    "its weight. One cell is a quarter of the width on the fine level, and a half on the coarse one.",
 )
 
 # %% [markdown]
@@ -139,23 +141,25 @@ show(
 #
 # $$\mathrm{head}_i(s) = \sum_{j=3}^{5} \sum_{p=1}^{P} a_{ijp}(s)\; V_{ij}\!\left(x_s + \frac{\Delta_{ijp}(s)}{(w_j, h_j)}\right), \qquad \sum_{j,p} a_{ijp}(s) = 1$$
 #
-# A linear map mixes the heads. $\Delta$ and the scores behind $a$ are linear maps of the query: the cell
-# plus its position (sines and cosines of x and y, and a vector of its level).
+# $\Delta$, and the scores whose softmax is $a$, are linear maps of the query. A query is the cell plus its position:
+# sines and cosines of $x$ and $y$ (chapter 6), and a learned vector of its level. Without the position, equal cells
+# would ask for equal offsets wherever they lie. Values do without it, since only the query chooses where to look.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $s$, $S$ | `S` | | the cell that asks; number of cells, all levels together |
+# | $s$, $S$ | `S` | | the cell that asks; number of cells on all levels |
 # | $j$, $h_j$, $w_j$ | `sizes` | | a level; its height and width in cells |
-# | $i$, $P$ | `heads`, `points` | | a head, of 8; places on a level, 4 |
-# | $x_s$ | `reference` | (S, 2) | centre of the cell, x and y in [0, 1] |
-# | $\Delta$ | `offsets` | (B, S, heads, levels, P, 2) | in cells of level $j$; B pictures |
-# | $x_s + \ldots$ | `locations` | (B, S, heads, levels, P, 2) | places |
-# | $a$ | `weights` | (B, S, heads, levels, P) | of places |
-# | $V$ | `values` | (B, S, heads, D) | a linear map of the cells; D = C/heads; read bilinearly, outside is zero |
+# | $i$ | `heads` | | a head, of 8 |
+# | $p$, $P$ | `points` | | a place on a level; their number, 4 (but `P5`, `P4`, `P3` are maps) |
+# | $x_s$ | `reference` | `(S, 2)` | centre of cell $s$, $x$ and $y$ in [0, 1] |
+# | $\Delta$ | `offsets` | `(B, S, heads, levels, P, 2)` | in cells of level $j$; B pictures |
+# | $x_s + \ldots$ | `locations` | `(B, S, heads, levels, P, 2)` | places |
+# | $a$ | `weights` | `(B, S, heads, levels, P)` | how much a place counts |
+# | $V$ | `values` | `(B, S, heads, D)` | a linear map of the cells, $D = C/\mathrm{heads}$; outside it is zero |
 #
 # ## Slow and obvious
 #
-# In float64: only mistakes can differ.
+# One place, then one head, then all.
 
 
 # %%
@@ -201,7 +205,8 @@ def slow(values, sizes, locations, weights):
 #
 # ### Level by level
 #
-# `grid_sample` reads a map at many places, counted from −1 to 1. One call a level; then weigh, and add.
+# `grid_sample` reads a map at many places. It counts from −1 to 1, the edges of the picture; outside it reads 0. One
+# call a level; then weigh, and add.
 
 # %% tags=["demo"]
 from torch.nn import functional as F
@@ -222,43 +227,59 @@ def by_level(values, sizes, locations, weights):
 # %% [markdown] tags=["demo"]
 # ### A sum of rows
 #
-# A read is a weighted sum of four cells, so a head adds 3 levels × 4 places × 4 cells = 48 rows. Which rows, and with what
-# share?
+# A bilinear read is a sum of four cells, each times its **share**. So a head adds 3 levels × 4 places × 4 cells = 48
+# rows. Which rows, with what shares?
 
 
 # %% tags=["demo"]
 def four_cells(locations, sizes):
     """Places (..., levels, P, 2) -> numbers and shares of four cells each, (..., levels, P, 4)"""
-    size = torch.tensor(sizes)[:, None]  # h and w of each level
-    begin = torch.tensor([0] + [h * w for h, w in sizes])[:-1].cumsum(0)[:, None, None]
-    v_u = locations.flip(-1) * size - 0.5  # y first, in cells
+    size = torch.tensor(sizes)[:, None]  # (levels, 1, 2), h and w
+    begin = torch.tensor([0] + [h * w for h, w in sizes])[:-1].cumsum(0)  # a level's first row
+    begin = begin[:, None, None]  # (levels, 1, 1)
+    v_u = locations.flip(-1) * size - 0.5  # (..., levels, P, 2), y first, in cells
     around = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-    cell = v_u.floor()[..., None, :] + around
-    share = (1 - (v_u[..., None, :] - cell).abs()).prod(-1)
-    inside = ((cell >= 0) & (cell < size[:, None])).all(-1)
+    cell = v_u.floor()[..., None, :] + around  # (..., levels, P, 4, 2), row and column
+    share = (1 - (v_u[..., None, :] - cell).abs()).prod(-1)  # (..., levels, P, 4)
+    inside = ((cell >= 0) & (cell < size[:, None])).all(-1)  # (..., levels, P, 4)
     row, column = cell.long().unbind(-1)
     number = begin + row * size[:, None, :, 1] + column
     return number.where(inside, 0), share * inside
 
 
 # %% [markdown] tags=["demo"]
-# `embedding_bag` takes a table, row numbers and weights, and returns weighted sums. A row of this table is *one head's part
-# of one cell*, D numbers.
+# In the example by hand, it finds the same five rows:
+
+# %% tags=["demo"]
+number, share = four_cells(locations, [(1, 2), (2, 4)])  # (2 levels, 2 places, 4 cells) each
+# two of the last place's cells lie below the map: they get row 0, and a share of 0
+print("the last place reads rows", number[1, 1].tolist(), "with shares", share[1, 1].tolist())
+found = torch.zeros(10).index_add(0, number.flatten(), (share * weights[..., None]).flatten())
+print("rows with a weight:", found.nonzero().flatten().tolist())
+same(found, by_row)
+
+# %% [markdown] tags=["demo"]
+# `embedding_bag` takes a table, row numbers and weights, and returns weighted sums. A row of this table is *one head's
+# part of one cell*, D numbers. With 2 heads, head 1's part of cell 2 is row 2 · 2 + 1 = 5.
 
 
 # %% tags=["demo"]
 def sum_of_rows(values, sizes, locations, weights):
     B, S, heads, D = values.shape
     cell, share = four_cells(locations, sizes)  # (B, S, heads, levels, P, 4)
-    b, _, i = torch.meshgrid(*map(torch.arange, cell.shape[:3]), indexing="ij")
-    row = (b * S)[..., None, None, None] + cell
-    row = row * heads + i[..., None, None, None]
-    table = values.reshape(-1, D)  # row (b S + cell) heads + head
-    share = (share * weights[..., None]).flatten(3).flatten(0, 2)
+    b = torch.arange(B).view(B, 1, 1, 1, 1, 1)
+    i = torch.arange(heads).view(heads, 1, 1, 1)
+    row = (b * S + cell) * heads + i  # of the table: picture, cell, head
+    table = values.reshape(-1, D)
+    share = (share * weights[..., None]).flatten(3).flatten(0, 2)  # (B S heads, levels P 4)
     added = F.embedding_bag(
         row.flatten(3).flatten(0, 2), table, per_sample_weights=share, mode="sum"
     )
     return added.view(B, -1, heads, D)
+
+
+# %% [markdown]
+# Are all equal? In float64, rounding is far smaller than any mistake.
 
 
 # %%
@@ -273,9 +294,10 @@ def inputs(sizes, B=2, heads=2, D=3, points=4):
 
 
 sizes = [(1, 2), (2, 3), (3, 5)]
-values, places, shares = inputs(sizes)
-same(by_level(values, sizes, places, shares), slow(values, sizes, places, shares), tolerance=1e-12)
-same(sum_of_rows, by_level, values, sizes, places, shares, tolerance=1e-12)
+values, locations, weights = inputs(sizes)
+given = values, sizes, locations, weights
+same(by_level, slow, *given, tolerance=1e-12)
+same(sum_of_rows, slow, *given, tolerance=1e-12)
 
 # %% [markdown]
 # Gradients too, for values, places and weights:
@@ -285,53 +307,63 @@ towards = torch.randn_like(values)
 
 
 def there_and_back(way):
-    out = way(values, sizes, places, shares)
-    return torch.autograd.grad(out, (values, places, shares), towards)
+    return torch.autograd.grad(way(*given), (values, locations, weights), towards)
 
 
 same(there_and_back(by_level), there_and_back(slow), tolerance=1e-12)
 same(there_and_back(sum_of_rows), there_and_back(slow), tolerance=1e-12)
 
 # %% [markdown]
-# This is how places learn: shares change as a place moves, so its gradient is the difference between neighbouring cells.
-# A place far outside reads zeros wherever it moves: its gradient is 0.
+# So places can learn. In the example by hand, the last one lies between 6 and 2. Moved a little to the right, it takes
+# less of the left cell and more of the right one: per cell, the read changes by right − left = 2 − 6 = −4, and the sum
+# by the weight times that, 2/8 · −4 = −1.
+
+# %%
+offsets.requires_grad_()
+by_hand = torch.tensor([[1, 1], [4, 2]]) / 8
+slow_head([coarse[None], fine[None]], reference + offsets / size, by_hand).backward()
+print("gradient of the last place's offset along x:", offsets.grad[1, 1, 0].item())
+
+# %% [markdown]
+# A place far outside reads zeros wherever it moves, so its gradient is 0.
 #
 # ### How rows lie in memory
 #
-# Memory is one long line. Here are four cells with two heads of three channels (h and d). Head 1 reads cell 2: where are
-# its three numbers?
+# The computer's memory is one long line. Of these four cells, with two heads of three channels, head 1 reads cell 2:
 
 # %% tags=["hide-input"]
 cells, heads, D = 4, 2, 3
 planes_line = [(c, i, d) for i in range(heads) for d in range(D) for c in range(cells)]
 rows_line = [(c, i, d) for c in range(cells) for i in range(heads) for d in range(D)]
-fig, axes = plt.subplots(2, 1, figsize=(9.6, 2.3), layout="constrained")
+fig, axes = plt.subplots(2, 1, figsize=(9.6, 2.9), layout="constrained")
 titles = "planes, (heads, D, h, w), for grid_sample", "rows, (S, heads, D), for embedding_bag"
+shades = "#1B3A5C", "#56B4E9", "#F0E442", "#A8527C"  # of four lightnesses
 for ax, line, title in zip(axes, (planes_line, rows_line), titles):
     for place, (c, i, d) in enumerate(line):
         read = (c, i) == (2, 1)
         look = {"edgecolor": "black" if read else "white", "linewidth": 3 if read else 1}
-        shade = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7")[c]
-        ax.add_patch(plt.Rectangle((place + 0.08, 0.06), 0.84, 0.88, facecolor=shade, **look))
-        text = f"cell {c}\nh{i} d{d}"
-        ax.text(place + 0.5, 0.5, text, ha="center", va="center", fontsize=7, linespacing=1.6)
+        ax.add_patch(plt.Rectangle((place + 0.08, 0.06), 0.84, 0.88, facecolor=shades[c], **look))
+        look = {"color": "black" if c in (1, 2) else "white", "fontsize": 6, "linespacing": 1.7}
+        text = f"cell {c}\nhead {i}\nch. {d}"
+        ax.text(place + 0.5, 0.5, text, ha="center", va="center", **look)
     ax.set(xlim=(-0.1, len(line) + 0.1), ylim=(-0.05, 1.05), title=title)
     ax.axis("off")
 show(
     fig,
     "Two lines of 24 boxes, four cells by two heads by three channels. As planes, the three numbers "
     "that head 1 reads of cell 2 stand four boxes apart; as rows, side by side.",
-    "Framed: what is read. A published model has D = 32 and reads 48 times: as planes, 48 × 32 single "
-    "numbers; as rows, 48 pieces, each fetched in one go.",
+    "Framed: what is read. Below, every three boxes are a row of the table, and the framed ones are row 5. A "
+    "published model has D = 32 and reads 48 times: as planes, 48 × 32 single numbers; as rows, 48 "
+    "pieces, each fetched in one go. And `embedding_bag` adds each row to the sum as it fetches it: the "
+    "48 reads never exist as a tensor, as they do with `grid_sample`.",
 )
 
 # %% [markdown]
-# And `embedding_bag` adds rows as it meets them: no read is written down.
-#
 # ### The module
 #
-# Centres are exercise 5.1, places 5.2: until then, the library makes both. `shapes.check` stops the run if a shape is
-# not what its letters say; under `@shapes.scoped` a letter keeps its size.
+# Its centres (`reference`) are exercise 5.1, its places 5.2. Here the library helps: `pixel_centres` makes the centres,
+# `as_fractions` divides offsets by their level's size. `shapes.check` stops the run if a shape is not what its letters
+# say; under `@shapes.scoped` a letter keeps its size.
 
 # %%
 from torch import nn
@@ -349,7 +381,7 @@ class MyAttention(nn.Module):
         self.values, self.output = nn.Linear(C, C), nn.Linear(C, C)
 
     @shapes.scoped
-    def forward(self, query, reference, memory, sizes):
+    def forward(self, query, reference, cells, sizes):
         """(B, S, C) with positions, (S, 2), (B, S, C) without, sizes -> (B, S, C)"""
         heads, levels, points = self.shape
         offsets = self.offsets(query).unflatten(-1, (*self.shape, 2))
@@ -357,18 +389,20 @@ class MyAttention(nn.Module):
         weights = weights.unflatten(-1, (levels, points))
         locations = reference[:, None, None, None] + as_fractions(offsets, sizes)
         shapes.check("locations", locations, f"B S {heads} {levels} {points} 2")
-        values = self.values(memory).unflatten(-1, (heads, -1))
+        values = self.values(cells).unflatten(-1, (heads, -1))
         return self.output(sum_of_rows(values, sizes, locations, weights).flatten(2))
 
 
 # %% [markdown]
-# The rest of a layer: add the result to the cells, layer norm, a feed-forward network, add, layer norm. After six
-# such layers, one step of chapter 4's pyramid with res2 makes $F_{pixel}$.
+# The rest of a layer: add the result to the cells, **layer norm** (each cell's C numbers get mean 0, variance 1), a
+# **feed-forward network** (two linear maps with a ReLU between, cell by cell), add, layer norm. After six such layers,
+# one step of chapter 4's pyramid with res2 makes $F_{pixel}$.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# The tiny model has a pyramid. Here is one with deformable attention, untrained.
+# Here is a tiny model with deformable attention, untrained. The library calls the cells `pixels`, and those that ask Q;
+# here S and Q are the same.
 
 # %% tags=["demo"]
 scenes = minim2f.data.open_dataset("scenes", split="val")
@@ -393,28 +427,25 @@ meanings = {
 }
 shape_table(tensors, meanings=meanings)
 
-# %% [markdown]
-# (The library says Q for the cells that ask, and S for those that answer. Here they are the same.)
-
 # %% [markdown] tags=["demo"]
 # ## Look
 #
 # ### Before training
 #
-# The linear map of the offsets starts with weights of 0, and a bias that sends each head its own way: to the right, to the
-# lower right, down, and so on, 1 to 4 cells far. All weights start as 1/12.
+# The linear map of the offsets starts with weights of 0, and a bias that sends each head its own way, 1 to 4 cells far.
+# All $a$ start as 1/12.
 
 # %% tags=["demo"]
 from minim2f.model.deformable import DeformableAttention
 
-first = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
-print(first[:, 0, 0].round().int().tolist())  # each head's first place, x and y; same on all levels
+untrained = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
+print(untrained[:, 0, 0].round().int().tolist())  # place 1 of each head, on all levels
 
 
 # %% [markdown]
 # ### After training
 #
-# The experiment below trained such models. Here are three cells of P3, in the last of six layers.
+# The experiment below trained such models. Here are three cells of P3, in the last layer.
 
 # %%
 from minim2f.book import experiments
@@ -437,36 +468,45 @@ def points_of(run, layer):
 # %% tags=["hide-input"]
 from minim2f import plots
 
+LOOKS = (("s", "#B34700", "P5"), ("o", "#0072B2", "P4"), ("^", "black", "P3"))
+
 
 def draw_points(ax, places, weights, title):
-    """96 places: a marker for each level, larger for coarser cells; darker where it counts more"""
-    plots.draw_image(ax, 140 + sample.image // 5 * 2, title)
-    for j, look in enumerate("so^"):
-        x, y = (96 * places[:, j].flatten(0, 1) - 0.5).unbind(-1)
-        shade = (weights[:, j].flatten() * 6).clamp(0.03, 1)
-        style = {"s": [46, 24, 13][j], "c": ["C5", "C0", "black"][j], "lw": 0}
-        ax.scatter(x.numpy(), y.numpy(), marker=look, alpha=shade.numpy(), **style)
-    ax.set(xlim=(-40, 136), ylim=(136, -40))
+    """96 places: a hollow marker for each level, its area the weight"""
+    plots.draw_image(ax, 165 + sample.image // 20 * 7)
+    xy, inside = 96 * places - 0.5, ((places >= 0) & (places < 1)).all(-1)
+    shown = ((xy > -24) & (xy < 119)).all(-1)
+    for j, (look, color, _) in enumerate(LOOKS):
+        x, y = xy[:, j][shown[:, j]].numpy().T
+        area = 500 * weights[:, j][shown[:, j]].numpy()
+        ax.scatter(x, y, area, marker=look, facecolors="none", edgecolors=color, lw=1.3)
+    heavy = weights[~inside].sum() / weights.sum()
+    title += f"\n{heavy:.0%} of the weight lies outside the picture,\n{(~shown).sum()} of 96 places beyond this frame"
+    ax.set_title(title, fontsize=9)
+    ax.set(xlim=(-28, 123), ylim=(123, -28))
 
 
-fig, axes = plt.subplots(2, 3, figsize=(9, 6.2), layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(9, 7.4), layout="constrained")
 for n, (cell, places, weights) in enumerate(points_of(runs["learned", 0], layer=6)):
     centre = (torch.tensor(cell[::-1]) + 0.5) / 12
-    level_size = torch.tensor([3.0, 6, 12])[:, None, None]
-    start = centre + first / level_size
+    start = centre + untrained / torch.tensor([3.0, 6, 12])[:, None, None]
     kind = ("largest thing", "smallest thing", "largest stuff")[n]
-    draw_points(axes[0, n], start, torch.full((8, 3, 4), 1 / 12), f"{kind}: before")
-    draw_points(axes[1, n], places, weights, f"{kind}: after")
+    draw_points(axes[0, n], start, torch.full((8, 3, 4), 1 / 12), f"before: {kind}")
+    draw_points(axes[1, n], places, weights, f"after: {kind}")
     for ax in axes[:, n]:
         ax.plot(*(96 * centre - 0.5), "X", color="white", mec="black", ms=10)
+markers = [plt.Line2D([], [], ls="", marker=m, color=c, mfc="none", ms=8) for m, c, _ in LOOKS]
+names = [f"place on {level}" for *_, level in LOOKS]
+fig.legend(markers, names, loc="outside lower center", ncols=3)
 show(
     fig,
-    "A scene six times, with the 96 places that a cell reads: above before training, a star of eight "
-    "rays; below after training, for cells in a large thing, a small thing and stuff.",
-    "Cross: the cell that asks, at the centre of its segment. Squares are read on P5, circles on P4, "
-    "triangles on P3; darker ones count more. Above, the same star everywhere. Below it is torn: places "
-    "gather, some count for much, and many lie outside, where a head reads zeros. A whole star below "
-    "would say that nothing was learned. (Some places lie beyond the frame.)",
+    "A scene six times, with the places that a cell reads, as squares, circles and triangles. Above, before "
+    "training, they stand on eight rays; below, after training, they are scattered.",
+    "Cross: the cell that asks, the one nearest to its segment's centroid among those that the segment "
+    "covers. The larger a marker, the more its place counts. Above, the places stand "
+    "on the same eight rays for every cell. Below, they have left the rays, some count much more "
+    "than others, and many lie outside of the picture, where a head reads zeros. Eight equal rays "
+    "below would mean that nothing was learned.",
 )
 
 # %% [markdown]
@@ -482,12 +522,12 @@ mine = MyAttention(64)
 mine.load_state_dict(theirs.state_dict())  # refuses a missing or a surplus weight
 sizes = [(3, 3), (6, 6), (12, 12)]
 reference = torch.cat([pixel_centres(h, w, torch.zeros(())) for h, w in sizes])
-memory, position = torch.randn(2, 189, 64), torch.randn(1, 189, 64)
-same(mine, theirs, memory + position, reference, memory, sizes, tolerance=1e-4)
+cells, position = torch.randn(2, 189, 64), torch.randn(1, 189, 64)
+same(mine, theirs, cells + position, reference, cells, sizes, tolerance=1e-4)
 
 # %% [markdown]
-# `grid_sample` was the outside witness of the values. The library's backward pass is written by hand; its witness is **finite
-# differences**: change each number a little, and see how the result changes.
+# The library's backward pass is written by hand. Its witness are **finite differences**: change each number a little,
+# and see how the result changes.
 
 # %%
 from minim2f.ops.deformable import attend
@@ -504,24 +544,25 @@ print("✔ the gradients are the finite differences")
 #
 # ### What it costs
 #
-# Full attention is two products, scores and sums: 4 S² C operations. Twelve places add 48 rows, 2 · 48 S C. So full attention
-# computes S/24 times as much. (The linear maps around it cost about the same in both.)
+# Full attention is two products of matrices, for scores and sums. Each takes $S^2 C$ multiplications and as many
+# additions, together $4 S^2 C$ operations. Twelve places are 48 rows, each multiplied and added: $2 \cdot 48\, S C$. So
+# full attention computes $S/24$ times as much.
 #
-# *Hypothesis:* twice the side takes 16 times as long with full attention, 4 times with twelve places. One thread, C = 256;
-# `scaled_dot_product_attention` is PyTorch's fast one, and never writes all weights down.
+# *Hypothesis:* twice the side takes 16 times as long with full attention, 4 times with twelve places. One thread, $C =
+# 256$; PyTorch's `scaled_dot_product_attention` never stores all weights at once.
 
 # %% tags=["demo"]
 import time
 from functools import partial
 
 from minim2f.model.position import pixel_centres
-from minim2f.ops.deformable import attend
+from minim2f.ops.deformable import as_fractions, attend
 
 
-def best(work, rounds):
-    """The least milliseconds of some rounds; of this thread alone, whatever else the machine does"""
+def best(work):
+    """The least milliseconds of many rounds; of this thread alone, whatever the machine does"""
     took = []
-    for _ in range(rounds):
+    while sum(took) < 500:
         begin = time.thread_time()
         work()
         took.append(1e3 * (time.thread_time() - begin))
@@ -535,8 +576,7 @@ def ways(side):
     centres = torch.cat([pixel_centres(h, w, torch.zeros(())) for h, w in sizes])
     S = len(centres)
     q, k, v = torch.randn(3, 1, 8, S, 32)
-    size = torch.tensor(sizes)[:, None]
-    locations = centres[None, :, None, None, None] + first / size
+    locations = centres[:, None, None, None] + as_fractions(untrained[None, None], sizes)
     weights = torch.full((1, S, 8, 3, 4), 1 / 12)
     values = v.transpose(1, 2).contiguous()
     full = partial(F.scaled_dot_product_attention, q, k, v)
@@ -549,7 +589,7 @@ cost = {}
 with torch.no_grad():
     for side in (128, 256, 512):
         S, *both = ways(side)
-        cost[side] = [S, *(best(way, rounds=4 * (512 // side) ** 2) for way in both)]
+        cost[side] = [S, *(best(way) for way in both)]
 growth = [[cost[b][n] / cost[a][n] for n in (1, 2)] for a, b in ((128, 256), (256, 512))]
 assert growth[1][0] > growth[1][1] and cost[512][1] > 4 * cost[512][2]
 
@@ -571,16 +611,17 @@ header += ["memory of the weights: full", "twelve places", "milliseconds: full",
 table(header, lines)
 for (full, few), step in zip(growth, ("128 → 256", "256 → 512")):
     print(f"{step}: full {full:.0f} times, twelve places {few:.1f} times as long")
+print(f"at 512, twelve places are {cost[512][1] / cost[512][2]:.0f} times as fast")
 
 # %% [markdown]
-# *Verdict:* 16 is right. For twelve places the first step takes 3 to 5 times as long, the second 6 to 10, probably since the
-# rows no longer fit into the processor's fast memory. At 512 they compute S/24 = 224 times less, and are only 20 to 30
-# times as fast (appendix E).
+# *Verdict:* the 16 holds, the 4 does not: with twelve places each step takes 3 to 10 times as long. The cause is probably
+# memory: large tables no longer fit into its fast part, and fresh space takes time. At 512 they compute $S/24 = 224$
+# times less, but are nowhere near 224 times as fast ([appendix E](E_how_fast_and_why.ipynb)).
 #
 # ### Do learned places pay?
 #
-# Two tiny models a seed, trained alike from the same weights. In one the places learn, in the other they stay where they
-# start. *Hypothesis:* learned places segment better.
+# Two tiny models a seed start from the same weights and train alike: in one the offsets learn, in the other they stay
+# as they start. *Hypothesis:* learned ones segment better.
 
 # %% tags=["hide-input"]
 seeds = sorted({seed for _, seed in runs})
@@ -605,12 +646,14 @@ print(f"{settings['steps']} steps, {settings['unseen_scenes']} unseen scenes")
 print(f"{stored['command']}: {spent / 60:.0f} minutes, torch {stored['versions']['torch']}")
 
 # %% [markdown]
-# *Verdict:* not shown. Learned places win twice, and lose once by more. (The paper won its 1.2 PQ over a pyramid on
-# photographs, in 50 epochs.)
+# *Verdict:* not shown. Learned places win with two seeds, and lose with the third by more than both gains together. The
+# paper compares something else: six such layers gain 1.2 PQ over a pyramid, on photographs, after 50 epochs. Here
+# models learn for 250 steps at 96 × 96 pixels, and P5 has 3 × 3 cells: perhaps too little for places to matter.
 #
 # ### Where do they go?
 #
-# *Hypothesis:* places move into the segment of the cell that asks. Measured over the cells of P3, each place with its weight.
+# *Hypothesis:* places move into the segment of the cell that asks. Here are the means over the cells of P3, where each
+# place counts with its weight.
 
 
 # %% tags=["hide-input"]
@@ -634,27 +677,19 @@ for (kind, _), run in runs.items():
     least = 0.75 if kind == "learned" else 0.9
     assert all(layer["own"] < least * run["before"]["own"] for layer in run["after"][5:])
     assert run["after"][5]["outside"] > 0.5
-header = [
-    "",
-    "own segment",
-    "own, cells of things",
-    "outside",
-    "distance",
-    "of P5",
-    "of P4",
-    "of P3",
-]
+header = ["", "in the own segment", "the same, asked from cells of things"]
+header += ["outside the picture", "mean distance from the asking cell", "on P5", "on P4", "on P3"]
 table(header, lines)
 
 # %% [markdown]
-# *Verdict:* it fails in every seed. In layers 4 to 6 the share in the own segment is 10 to 13 %, down from 19 %; fixed places
-# come to some 14 % by their weights alone. A cell need not fetch what it has: the result is *added* to it. And over half of the
-# weight lies outside, where heads read zeros. Would longer training or larger pictures change that? It is open here.
+# *Verdict:* it fails with every seed. In layers 4 to 6 the share in the own segment is 10 to 13 %, down from 19 %;
+# fixed places reach some 14 % by their weights alone. A reason may be that the result is *added* to the cell, which
+# keeps what it had. Over half of the weight lies outside, where heads read zeros. Whether longer training or larger
+# pictures change that is open here.
 #
 # ### On photographs
 #
-# P5 of a scene has 3 × 3 cells, so most first reads miss it. And in photographs of COCO, enlarged to a short side of 800
-# pixels? What cells of P3 read at first:
+# What do untrained cells of P3 read in photographs of COCO, enlarged to a short side of 800 pixels?
 
 
 # %%
@@ -662,9 +697,9 @@ def first_look(ids, height, width, by=None, flip=False):
     """ids (H, W) of a picture seen at this size -> cells; outside on P5, P4, P3; own segment"""
     sizes = [(height // r, width // r) for r in (32, 16, 8)]
     centres = pixel_centres(*sizes[2], torch.zeros(()))
-    size = torch.tensor(by or sizes)[:, None].flip(-1)  # what offsets are divided by
     start = centres.flip(-1) if flip else centres
-    places = start[:, None, None, None] + first / size  # (cells, 8, 3, 4, 2)
+    steps = as_fractions(untrained[None, None], by or sizes)[0]  # wrong if `by` is given
+    places = start[:, None, None, None] + steps  # (cells, 8, 3, 4, 2)
     scale = torch.tensor(ids.shape[::-1])
     outside = ((places < 0) | (places >= 1)).any(-1)
     x, y = (places * scale).long().where(~outside[..., None], 0).unbind(-1)
@@ -700,15 +735,14 @@ header = ["pictures", "cells", "outside, P5", "P4", "P3", "in the own segment"]
 table([*header, "weights of full attention, a layer"], lines)
 
 # %% [markdown]
-# In a scene, four of five first reads on P5 miss the picture. In a photograph one in eight does, and three quarters of all
-# reads stay in the own segment, since segments have more cells. Full attention would have some 10 GB of weights in every
-# layer.
+# In a scene, four of five reads on P5 miss the picture; in a photograph one in eight does, and three quarters of all
+# reads stay in the own segment. Full attention would have some 10 GB of weights in every layer.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
-# Two mistakes that run without a word: offsets not divided by the level's size, and x and y exchanged. To see them, let the
-# picture itself be the maps, at strides 8, 4 and 2.
+# Two mistakes raise no error: offsets not divided by the level's size, and x and y exchanged. To see them, let the
+# picture itself be the maps.
 
 # %% tags=["demo"]
 maps = [F.avg_pool2d(sample.image.float() / 255, r) for r in (8, 4, 2)]
@@ -717,9 +751,10 @@ colors = torch.cat([m.flatten(1).T for m in maps])[None, :, None]  # (1, S, one 
 asking = pixel_centres(*sizes[2], torch.zeros(()))  # the finest cells
 
 
-def seen(reference, offsets, size):
+def seen(reference, offsets, by):
     """What each cell of the finest map sees on it, with four equal weights -> (48, 48, 3)"""
-    locations = reference[:, None, None, None] + offsets / size
+    steps = as_fractions(offsets[None, None], by)[0]  # (1, 1, 3, 4, 2)
+    locations = reference[:, None, None, None] + steps
     locations = locations.expand(len(reference), 1, 3, 4, 2)[None]
     weights = torch.zeros(1, len(reference), 1, 3, 4)
     weights[:, :, :, 2] = 1 / 4
@@ -727,12 +762,11 @@ def seen(reference, offsets, size):
 
 
 # %% tags=["demo"]
-size = torch.tensor(sizes).flip(1)[:, None]  # w, h of each level
-head_0 = first[:1]
-right = {"no offsets": seen(asking, 0 * head_0, size), "head 0": seen(asking, head_0, size)}
+head_0, ones = untrained[:1], [(1, 1)] * 3
+right = {"no offsets": seen(asking, 0 * head_0, sizes), "head 0": seen(asking, head_0, sizes)}
 wrong = {
-    "no offsets, x and y exchanged": seen(asking.flip(1), 0 * head_0, size),
-    "head 0, not divided": seen(asking, head_0, torch.ones(1)),
+    "no offsets, x and y exchanged": seen(asking.flip(1), 0 * head_0, sizes),
+    "head 0, not divided": seen(asking, head_0, ones),
 }
 
 # %% [markdown] tags=["demo"]
@@ -745,10 +779,11 @@ for ax, (title, view) in zip(axes, {**right, **wrong}.items()):
     ax.set(title=title, xticks=[], yticks=[])
 show(
     fig,
-    "Four views of a scene: as it is; shifted to the left and blurred; mirrored at its diagonal; and "
-    "all black.",
-    "Without offsets, a cell sees itself. Head 0 looks 1 to 4 cells to the right, so the picture comes "
-    "from there. Any other first panel would be a bug.",
+    "Four views of a scene: as it is; shifted to the left and blurred, its right edge darkening in four "
+    "steps; mirrored at its diagonal; and all black.",
+    "Without offsets, a cell sees itself. Head 0 looks 1, 2, 3 and 4 cells to the right, so the picture is "
+    "shifted to the left and blurred. In the last four columns one, two, three, then all four places lie "
+    "outside and read zeros: the picture darkens in steps. Any other first panel would be a bug.",
 )
 
 # %%
@@ -757,37 +792,42 @@ same(wrong["no offsets, x and y exchanged"], maps[2].permute(2, 1, 0))
 assert wrong["head 0, not divided"].max() < 1e-3
 
 # %% [markdown]
-# - **Exchanged**, a cell reads around its mirror image. Cells on the diagonal, the picture's middle among them, are right,
+# - **Exchanged:** a cell reads around the place mirrored at the picture's diagonal. Cells on the diagonal are right,
 #   which hides the mistake.
-# - **Not divided**, an offset of one cell is the whole width: every place lies outside, reads zeros, and stays there.
+# - **Not divided:** an offset of one cell counts as the whole width. Almost every place lies outside, reads zeros, gets
+#   no gradient, and so stays there.
 #
 # How many places get a gradient at all?
 
 
 # %%
-def moved(size):
-    """The share of places that get a gradient when offsets are divided by this"""
-    offsets = first.expand(189, 8, 3, 4, 2).clone().requires_grad_()
-    locations = reference[:, None, None, None] + offsets / size  # of the Checkpoint's 189 cells
+def moved(by):
+    """Shares of the places that lie inside, and that get a gradient, when offsets are divided so"""
+    offsets = untrained.expand(1, 189, 8, 3, 4, 2).clone().requires_grad_()
+    locations = reference[:, None, None, None] + as_fractions(offsets, by)  # 189 cells, as above
     weights = torch.full((1, 189, 8, 3, 4), 1 / 12)
-    read = attend(torch.randn(1, 189, 8, 8), [(3, 3), (6, 6), (12, 12)], locations[None], weights)
+    read = attend(torch.randn(1, 189, 8, 8), [(3, 3), (6, 6), (12, 12)], locations, weights)
     read.square().sum().backward()
-    return (offsets.grad != 0).any(-1).float().mean().item()
+    inside, moves = (locations > 0) & (locations < 1), offsets.grad != 0
+    return inside.all(-1).float().mean().item(), moves.any(-1).float().mean().item()
 
 
-gets = moved(torch.tensor([3, 6, 12])[:, None, None]), moved(1)
-print(f"divided {gets[0]:.0%}, not divided {gets[1]:.1%}")
-assert gets[0] > 0.3 and gets[1] < 0.05
+gets = {"divided": moved([(3, 3), (6, 6), (12, 12)]), "not divided": moved(ones)}
+for name, (inside, moves) in gets.items():
+    print(f"{name}: {inside:.1%} lie inside, {moves:.1%} get a gradient")
+assert gets["divided"][1] > 0.3 and gets["not divided"][1] < 0.05
 
 # %% [markdown]
-# **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its own
-# level, a cell reads itself. And log, before the first step, what the first look reads:
+# More places get one than lie inside, since a read up to half a cell beyond the edge touches the outermost cells.
+#
+# **How to notice it in your own training.** Keep the test of the first panel: with offsets of 0, and all weight on its
+# own level, a cell reads itself. And log what the untrained heads read:
 
 # %%
 broken = {
     "right": {},
     "x and y exchanged": {"flip": True},
-    "not divided": {"by": [(1, 1)] * 3},
+    "not divided": {"by": ones},
     "divided by the size of P3 on all levels": {"by": [(12, 12)] * 3},
 }
 logged = {
@@ -799,13 +839,13 @@ assert logged["right"][4] > logged["x and y exchanged"][4] + 0.05
 
 # %% tags=["hide-input"]
 table(
-    ["first look", "outside, P5", "P4", "P3", "in the own segment"],
+    ["before training", "outside, P5", "P4", "P3", "in the own segment"],
     [[name, *(f"{share:.0%}" for share in found[1:].tolist())] for name, found in logged.items()],
 )
 
 # %% [markdown]
-# Exchanged axes show in the last column alone. And the last row looks *better* than what is right, since its look is
-# shorter on P5 and P4. So numbers raise questions; the test answers them.
+# Exchanged axes show in the last column alone, as scenes are square. And the last row looks *better* than the right
+# one, since its places on P5 and P4 are nearer. Only the test decides.
 
 # %% [markdown]
 # ## Exercises
@@ -813,7 +853,7 @@ table(
 # ### 5.1 ★ Centres
 #
 # Write the reference points of all cells, level by level, row by row, as fractions of the picture. Levels of 1 × 2 and
-# 2 × 4 cells begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25).
+# 2 × 4 cells begin with (0.25, 0.5), (0.75, 0.5), (0.125, 0.25). Levels may be single rows, columns or cells.
 
 
 # %%
@@ -833,15 +873,16 @@ exercise("5.1", reference_points)
 #
 # <details><summary>Hint 2</summary>
 #
-# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers several
-# times.
+# Of the two, x changes fastest. `repeat` says a line again and again, `repeat_interleave` says each of its numbers
+# several times.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.2 ★★ Places
 #
-# From reference points and offsets to places, for all cells, heads and levels at once.
+# From reference points and offsets to places, for all cells, heads and levels at once, without `as_fractions`. Some lie
+# outside.
 
 
 # %%
@@ -861,16 +902,16 @@ exercise("5.2", places)
 #
 # <details><summary>Hint 2</summary>
 #
-# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the reference
-# three new axes.
+# A size is (h, w), an offset (x, y). Levels are the third axis: the divisors need the shape (levels, 1, 2), the
+# reference three new axes.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.3 ★★★ One head
 #
-# Write the sum of one head, without `grid_sample` and `embedding_bag`. `values` has the cells of one level after the other; Q
-# cells ask.
+# Write the sum of one head, without `grid_sample`, `embedding_bag`, and a loop over the Q cells that ask (a loop over
+# levels is fine). `values` has the cells of one level after the other. Some places lie outside.
 
 
 # %%
@@ -890,17 +931,17 @@ exercise("5.3", one_head)
 #
 # <details><summary>Hint 2</summary>
 #
-# As in exercise 4.2, each place has a hat over the columns, (Q, P, w), and one over the rows, (Q, P, h):
-# `(1 - distance).clamp(min=0)`. What lies outside is then zero by itself, and one `torch.einsum` does the rest.
+# Give every column a share, (Q, P, w), and every row, (Q, P, h): `(1 - distance).clamp(min=0)`, where the distance from
+# the place is counted in cells. What lies outside is then zero by itself, and one `torch.einsum` does the rest.
 #
 # </details>
 
 # %% [markdown]
 # ### 5.4 ★★ The first look
 #
-# Head i looks at the angle 2π i / heads, from the x axis towards y (which grows downwards). Its place p = 0, 1, … lies on a
-# square around the cell: the larger of |x| and |y| is p + 1. The first places of 8 heads: (1, 0), (1, 1), (0, 1), and so
-# on.
+# Head $i = 0, 1, \ldots$ looks at the angle $2\pi i / \mathrm{heads}$, from the x axis towards y (which grows
+# downwards). Its place $p = 1, \ldots, P$ lies on a square around the cell: the larger of $|x|$ and $|y|$ is $p$. Place
+# 1 of 8 heads: (1, 0), (1, 1), (0, 1), and so on; of 3 heads: (1, 0), (−0.577, 1), (−0.577, −1).
 
 
 # %%
@@ -920,7 +961,8 @@ exercise("5.4", first_offsets)
 #
 # <details><summary>Hint 2</summary>
 #
-# Divide by the larger of |x| and |y|: `amax` with `keepdim=True`. Then two new axes, and a product with 1, 2, …, P.
+# Divide by the larger of |x| and |y|: `abs`, then `amax` with `keepdim=True`. Then two new axes, and a product with 1,
+# 2, …, P.
 #
 # </details>
 
@@ -929,9 +971,8 @@ exercise("5.4", first_offsets)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | layers, levels | 6; 1/8 to 1/32 | 6; res5, res4, res3 in this order | the same |
-# | heads, places | as in Deformable DETR | 8, 4; the settings for both are never read | 8, 4 |
-# | vector of the level | – | added to the position: reaches queries alone | the same |
+# | layers, levels | 6; 1/8 to 1/32 | 6; coarsest first | the same |
+# | heads, places | as in Deformable DETR | 8, 4 | 8, 4 |
 # | operation | – | a CUDA extension, or `grid_sample` | sums of rows, own backward pass |
 # | PQ on COCO, ResNet-50 | 51.9 (pyramid: 50.7) | | not trained |
 
@@ -945,7 +986,7 @@ library_table(
         "slow": "minim2f.ops.deformable.attend_slow",
         "sum_of_rows": "minim2f.ops.deformable.attend",
         "reference_points": "minim2f.model.position.pixel_centres",
-        "places": "minim2f.ops.deformable.as_fractions",
+        "the division in places": "minim2f.ops.deformable.as_fractions",
         "the whole decoder": "minim2f.model.pixel_decoder.DeformablePixelDecoder",
         "the experiment": "minim2f.book.experiments.ch05.experiment",
     }
@@ -954,20 +995,12 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Full attention among cells grows with S², twelve places a head with S.
-# - Centres are fractions, the same on all levels, half a cell from the edge.
+# - Full attention grows with S², twelve places a head with S.
 # - Offsets count cells of the level that is read: divide by its w and h.
-# - A head adds 48 rows: four with shares for each place.
-# - At first the heads look in eight directions.
-# - As rows, one head's part of a cell is one piece of memory.
 # - With offsets of 0 a cell must read itself.
 
 # %% [markdown]
 # ## Further reading
 #
 # - [Deformable DETR](https://arxiv.org/abs/2010.04159), section 4.1: where it comes from.
-# - [Deformable convolution](https://arxiv.org/abs/1703.06211): offsets that learn.
 # - [The paper](https://arxiv.org/abs/2112.01527), Table 4e: five pixel decoders.
-#
-# [Appendix E](E_how_fast_and_why.ipynb) measures the sum of rows; [chapter 7](07_masked_attention.ipynb) looks at P5, P4
-# and P3.

@@ -353,6 +353,10 @@ def places_level_by_level(reference, offsets, sizes):
     return out
 
 
+def places_by_the_library(reference, offsets, sizes):
+    return reference[:, None, None, None] + deformable.as_fractions(offsets[None], sizes)[0]
+
+
 def head_neighbour_by_neighbour(values, sizes, at, weights):
     """Four rows of the table a place, each with its share."""
     out, begin = torch.zeros(len(at), values.shape[1]), 0
@@ -372,6 +376,32 @@ def head_neighbour_by_neighbour(values, sizes, at, weights):
 def head_by_the_library(values, sizes, at, weights):
     locations, weights = at[None, :, None], weights[None, :, None]
     return deformable.attend_slow(values[None, :, None], sizes, locations, weights)[0, :, 0]
+
+
+def head_cell_by_cell(values, sizes, at, weights):
+    """As the chapter's slow code has it: a loop over everything."""
+    out, begin = torch.zeros(len(at), values.shape[1]), 0
+    for j, (h, w) in enumerate(sizes):
+        image = values[begin : begin + h * w].view(h, w, -1)
+        for q in range(len(at)):
+            for (x, y), weight in zip(at[q, j], weights[q, j]):
+                u, v = x * w - 0.5, y * h - 0.5
+                for row in range(h):
+                    for column in range(w):
+                        share = (1 - abs(u - column)).clamp(min=0) * (1 - abs(v - row)).clamp(min=0)
+                        out[q] += weight * share * image[row, column]
+        begin += h * w
+    return out
+
+
+def head_query_by_query(values, sizes, at, weights):
+    one_head = exercises.find("5.3").reference
+    pairs = [(at[q : q + 1], weights[q : q + 1]) for q in range(len(at))]
+    return torch.cat([one_head(values, sizes, *pair) for pair in pairs])
+
+
+def head_in_python(values, sizes, at, weights):
+    return torch.tensor([[0.0] * values.shape[1] for place in at.tolist()])
 
 
 def looks_by_cutting_a_circle(heads, points):
@@ -514,8 +544,12 @@ def pieces_by_growing(mask):
         ("4.3", pyramid_by_recursion, "✔"),
         ("5.1", centres_by_meshgrid, "✔"),
         ("5.2", places_level_by_level, "✔"),
+        ("5.2", places_by_the_library, "✘ 5.2 the right numbers, but as_fractions divided"),
         ("5.3", head_neighbour_by_neighbour, "✔"),
-        ("5.3", head_by_the_library, "✘ 5.3 Forbidden: the exercise asks you to do without"),
+        ("5.3", head_by_the_library, "✘ 5.3 the exercise asks you to do without attend_slow"),
+        ("5.3", head_cell_by_cell, "✘ 5.3 the exercise asks for no loop over cells"),
+        ("5.3", head_query_by_query, "✘ 5.3 the exercise asks for no loop over cells"),
+        ("5.3", head_in_python, "✘ 5.3 the exercise asks you to do without tolist"),
         ("5.4", looks_by_cutting_a_circle, "✔"),
         ("7.1", masked_softmax_from_its_definition, "✔"),
         ("7.2", next_mask_from_four_pixels, "✔"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minim2f.book.exercises import Exercise, ch05_wrong, integer
-from minim2f.book.exercises.forbidden import watchful
+from minim2f.book.exercises import Exercise, ch05_wrong, ch05_wrong_head, integer
+from minim2f.book.exercises.forbidden import Forbidden, Watchful, watchful
 
 Sizes = list[tuple[int, int]]
 
@@ -68,6 +68,12 @@ def _asked(g: torch.Generator) -> tuple[Tensor, Tensor, Sizes]:
     return torch.rand(count, 2, generator=g), 2 * torch.randn(shape, generator=g), sizes
 
 
+def _watched_places() -> tuple[Tensor, Tensor, Sizes]:
+    reference, offsets, sizes = _asked(torch.Generator().manual_seed(3))
+    reference, offsets = watchful(reference, offsets, functions="as_fractions MyAttention")
+    return reference, offsets, sizes
+
+
 def _one_cell_right() -> tuple[Tensor, Tensor, Sizes]:
     """Every point one cell to the right: a half of one level's width, a quarter of the other's."""
     sizes = [(1, 2), (2, 4)]
@@ -112,10 +118,39 @@ def _reads(g: torch.Generator) -> tuple[Tensor, Sizes, Tensor, Tensor]:
     return values, sizes, at, logits.softmax(1).view(asked, len(sizes), points)
 
 
+class _Counted(Watchful):
+    """Stops an answer that calls what it must not, or that takes the cells one by one.
+
+    The arguments are copied anew before each try: from there on, operations are counted.
+    """
+
+    functions = frozenset(
+        "grid_sample embedding_bag attend attend_slow sample sum_of_rows by_level slow slow_head "
+        "slow_read tolist numpy item".split()
+    )
+    most = 500  # some 40 a level are enough; a loop over 300 cells needs thousands
+    calls = 0
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.calls += 1
+        if cls.calls > cls.most:
+            cls.calls = 0
+            raise Forbidden("the exercise asks for no loop over cells: read for all Q at once")
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def __deepcopy__(self, memo: dict) -> Watchful:
+        type(self).calls = 0
+        return super().__deepcopy__(memo)
+
+
 def _watched_reads() -> tuple[Tensor, Sizes, Tensor, Tensor]:
-    values, sizes, at, weights = _reads(torch.Generator().manual_seed(8))
-    names = "grid_sample embedding_bag attend attend_slow sample sum_of_rows by_level"
-    values, at, weights = watchful(values, at, weights, functions=names)
+    """So many cells ask that a loop over them shows."""
+    g, sizes = torch.Generator().manual_seed(8), [(4, 2), (2, 3)]
+    values = torch.randn(14, 3, generator=g)
+    at = torch.rand(300, 2, 2, 2, generator=g) * 1.4 - 0.2
+    weights = torch.randn(300, 4, generator=g).softmax(1).view(300, 2, 2)
+    values, at, weights = (t.as_subclass(_Counted) for t in (values, at, weights))
     return values, sizes, at, weights
 
 
@@ -135,7 +170,7 @@ def first_offsets(heads: int, points: int) -> Tensor:
 
     Args:
         heads: how many; head i looks at the angle 2 pi i / heads, from the x axis towards y.
-        points: P; point p of a head is p + 1 cells away on the square around the cell.
+        points: P; point p = 1, ..., P of a head is p cells away on the square around the cell.
 
     Returns:
         (heads, P, 2), x and y in cells.
@@ -147,12 +182,12 @@ def first_offsets(heads: int, points: int) -> Tensor:
 
 
 def _counts(g: torch.Generator) -> tuple[int, int]:
-    return integer(g, 1, 12), integer(g, 1, 6)
+    return integer(g, 1, 12), integer(g, 1, 4)
 
 
 EXERCISES = [
     Exercise("5.1", reference_points, _levels, ch05_wrong.REFERENCE, _LEVEL_CORNERS),
-    Exercise("5.2", places, _asked, ch05_wrong.PLACES, [_one_cell_right()]),
-    Exercise("5.3", one_head, _reads, ch05_wrong.HEAD, [_watched_reads(), _by_hand()]),
+    Exercise("5.2", places, _asked, ch05_wrong.PLACES, [_watched_places(), _one_cell_right()]),
+    Exercise("5.3", one_head, _reads, ch05_wrong_head.HEAD, [_watched_reads(), _by_hand()]),
     Exercise("5.4", first_offsets, _counts, ch05_wrong.FIRST, [(8, 4), (1, 1), (4, 2)]),
 ]

@@ -1,11 +1,11 @@
-"""What usually goes wrong in the exercises of chapter 5, each mistake with its hint."""
+"""What usually goes wrong in exercises 5.1, 5.2 and 5.4, each mistake with its hint."""
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from minim2f.book.exercises import Wrong
+from minim2f.ops.deformable import as_fractions
 
 # ---- 5.1 where each cell starts from
 
@@ -49,6 +49,14 @@ REFERENCE = [
         "that aligns corners: the outermost centres lie half a cell inside of the picture",
     ),
     Wrong(
+        lambda sizes: _grid(sizes, lambda i, n: (i + 0.5) / (n - 1)),
+        "w cells fill the width: the centres are 1/w apart, not 1/(w - 1)",
+    ),
+    Wrong(
+        lambda sizes: _grid(sizes, lambda i, n: (i + 0.5) / max(n - 1, 1)),
+        "w cells fill the width: the centres are 1/w apart, not 1/(w - 1)",
+    ),
+    Wrong(
         lambda sizes: _grid(sizes, lambda i, n: i + 0.5),
         "those are places in cells: as fractions, the same for all levels, they are smaller",
     ),
@@ -65,6 +73,14 @@ REFERENCE = [
     Wrong(
         lambda sizes: _grid(sizes[::-1]),
         "the levels come in the order of `sizes`, the coarsest first where it is first",
+    ),
+    Wrong(
+        lambda sizes: _grid(sizes[:1]),
+        "those are the centres of the first level alone: does your loop return too early?",
+    ),
+    Wrong(
+        lambda sizes: _grid(sizes[-1:]),
+        "those are the centres of the last level alone: does your loop overwrite the others?",
     ),
     Wrong(_as_maps, "one tensor of all levels is wanted, (S, 2): put them together"),
 ]
@@ -91,9 +107,26 @@ def _by_own_level(reference, offsets, sizes):
     return reference[:, None, None, None] + offsets / torch.cat(own)[:, None, None, None]
 
 
+def _without_axis(reference, offsets, sizes):
+    return reference[:, None, None, None] + offsets / torch.tensor(sizes).flip(1)
+
+
+def _reference_without_axes(reference, offsets, sizes):
+    return reference + offsets / torch.tensor(sizes).flip(1)[:, None]
+
+
 _ONE_SIZE = "every level has its own size: yours divides by that of the {} one throughout"
 
+
+def _by_the_library(reference, offsets, sizes):
+    return reference[:, None, None, None] + as_fractions(offsets[None], sizes)[0]
+
+
 PLACES = [
+    Wrong(
+        _by_the_library,
+        "the right numbers, but as_fractions divided for you: this time you do it",
+    ),
     Wrong(
         _divided(torch.ones_like),
         "an offset counts cells, a place is a fraction: one cell of w is 1/w of the width",
@@ -121,6 +154,20 @@ PLACES = [
         "you multiply by the size: a cell is a small part of the picture",
     ),
     Wrong(
+        _without_axis,
+        "levels are the third axis of the offsets, points the fourth: give the divisors an axis "
+        "for the points, (levels, 1, 2)",
+    ),
+    Wrong(
+        _reference_without_axes,
+        "the cells are the first axis of the offsets: give the reference axes for heads, levels "
+        "and points, (S, 1, 1, 1, 2)",
+    ),
+    Wrong(
+        _joined(lambda start, offsets, by: start + 2 * offsets / by),
+        "your steps are twice too long: 2/w is a cell for grid_sample, which counts from -1 to 1",
+    ),
+    Wrong(
         _joined(lambda start, offsets, by: start - offsets / by),
         "an offset of +1 goes to the right: it is added",
     ),
@@ -146,153 +193,88 @@ PLACES = [
     ),
 ]
 
-# ---- 5.3 the sum of one head
-
-
-def _hats(where, size):
-    return (1 - (where[..., None] - torch.arange(size)).abs()).clamp(min=0)
-
-
-def _summed(
-    across=lambda x, w: x * w - 0.5, weigh=lambda t: t, hats=_hats, swap=False, first=False
-):
-    """The exercise with other places, weights or reads."""
-
-    def mistake(values, sizes, at, weights):
-        out, begin, weights = 0, 0, weigh(weights)
-        for j, (h, w) in enumerate(sizes):
-            cells = values[begin : begin + h * w].view(h, w, -1)
-            x, y = at[:, j].flip(-1).unbind(-1) if swap else at[:, j].unbind(-1)
-            right, down = hats(across(x, w), w), hats(across(y, h), h)
-            read = torch.einsum("qp,qph,qpw,hwd->qd", weights[:, j], down, right, cells)
-            out = read if first and j else out + read
-            begin += h * w
-        return out
-
-    return mistake
-
-
-def _closest(values, sizes, at, weights):
-    out, begin = 0, 0
-    for j, (h, w) in enumerate(sizes):
-        cells = values[begin : begin + h * w].view(h, w, -1)
-        column = (at[:, j, :, 0] * w).floor().long().clamp(0, w - 1)
-        row = (at[:, j, :, 1] * h).floor().long().clamp(0, h - 1)
-        out = out + (weights[:, j, :, None] * cells[row, column]).sum(1)
-        begin += h * w
-    return out
-
-
-def _maps_as_columns(values, sizes, at, weights):
-    """Each level cut as if its cells lay column by column."""
-    levels = values.split([h * w for h, w in sizes])
-    maps = [level.view(w, h, -1).transpose(0, 1) for level, (h, w) in zip(levels, sizes)]
-    turned = torch.cat([image.flatten(0, 1) for image in maps])
-    return _summed()(turned, sizes, at, weights)
-
-
-def _crossed(values, sizes, at, weights):
-    turned = [(w, h) for h, w in sizes]
-    return _summed()(values, turned, at, weights)
-
-
-def _always_from_zero(values, sizes, at, weights):
-    out = 0
-    for j, (h, w) in enumerate(sizes):
-        levels = values[: h * w], [(h, w)], at[:, j : j + 1], weights[:, j : j + 1]
-        out = out + _summed()(*levels)
-    return out
-
-
-def _by_torch(values, sizes, at, weights, align_corners=False):
-    out = 0
-    for j, level in enumerate(values.split([h * w for h, w in sizes])):
-        image = level.T.reshape(1, -1, *sizes[j])
-        read = F.grid_sample(image, 2 * at[None, :, j] - 1, align_corners=align_corners)
-        out = out + (read[0] * weights[:, j]).sum(-1).T
-    return out
-
-
-def _border(where, size):
-    return _hats(where.clamp(0, size - 1), size)
-
-
-HEAD = [
-    Wrong(_by_torch, "the right numbers, but grid_sample read them: this time you are the reader"),
-    Wrong(
-        lambda *given: _by_torch(*given, align_corners=True),
-        "that aligns corners: cell i has its centre at (i + 1/2) / w",
-    ),
-    Wrong(
-        _summed(across=lambda x, w: x * w),
-        "half a cell is missing: where is the centre of the first cell?",
-    ),
-    Wrong(_summed(hats=_border), "outside of the picture a point reads zeros, not the edge"),
-    Wrong(_closest, "that is the nearest cell: bilinear mixes the four around the place"),
-    Wrong(_summed(swap=True), "a place is (x, y), a map is (h, w): x chooses the column"),
-    Wrong(_maps_as_columns, "the cells of a level lie row by row: view them as (h, w), not (w, h)"),
-    Wrong(_crossed, "x goes over the width, y over the height; a size is (h, w)"),
-    Wrong(
-        _always_from_zero,
-        "every level begins where the one before it ended, not at the first row again",
-    ),
-    Wrong(_summed(weigh=torch.ones_like), "the weights are missing from your sum"),
-    Wrong(
-        _summed(weigh=lambda t: t.flatten(1).softmax(1).view_as(t)),
-        "the weights are weights already: no second softmax",
-    ),
-    Wrong(
-        _summed(weigh=lambda t: t / t.sum(-1, keepdim=True)),
-        "weights sum to 1 over the points of all levels together, not on each level",
-    ),
-    Wrong(
-        _summed(weigh=lambda t: t / t.shape[2]),
-        "a sum, not a mean, over the points: their weights see to the rest",
-    ),
-    Wrong(_summed(weigh=lambda t: t / t.shape[1]), "a sum, not a mean, over the levels"),
-    Wrong(_summed(first=True), "add up all levels: yours keeps the last one alone"),
-    Wrong(lambda *given: _summed()(*given).T, "channels last: (Q, D), not (D, Q)"),
-]
-
 # ---- 5.4 where the heads look first
 
 
-def _looks(turn=1.0, far=lambda p: p + 1, size=lambda t: t.abs().amax(1, keepdim=True), flip=False):
+ANGLES = [  # the same angles but for rounding, which some of the mistakes enlarge
+    lambda full, i, heads: i * (full / heads),
+    lambda full, i, heads: full * i / heads,
+    lambda full, i, heads: i / heads * full,
+]
+
+
+def _onto_square(direction):
+    return direction / direction.abs().amax(1, keepdim=True)
+
+
+def _looks(full=2 * torch.pi, far=lambda p: p, square=_onto_square, flip=False, angle=ANGLES[0]):
     """The exercise with other angles, distances or another ring around the cell."""
 
     def mistake(heads, points):
-        angle = turn * torch.arange(heads) * (2 * torch.pi / heads)
-        direction = torch.stack([angle.cos(), angle.sin()], dim=1)
-        direction = (direction.flip(1) if flip else direction) / size(direction)
-        return direction[:, None] * far(torch.arange(points))[:, None]
+        angles = angle(full, torch.arange(heads), heads)
+        direction = torch.stack([angles.cos(), angles.sin()], dim=1)
+        direction = square(direction.flip(1) if flip else direction)
+        return direction[:, None] * far(torch.arange(1, points + 1))[:, None]
 
     return mistake
 
 
 def _ends_meet(heads, points):
-    angle = torch.linspace(0, 2 * torch.pi, heads)
-    direction = torch.stack([angle.cos(), angle.sin()], dim=1)
-    direction = direction / direction.abs().amax(1, keepdim=True)
+    angles = torch.linspace(0, 2 * torch.pi, heads)
+    direction = _onto_square(torch.stack([angles.cos(), angles.sin()], dim=1))
     return direction[:, None] * torch.arange(1, points + 1)[:, None]
 
 
 FIRST = [
     Wrong(
-        _looks(size=lambda t: 1),
-        "that is a circle: on the square around the cell, the larger coordinate is p + 1",
+        _looks(square=lambda t: t),
+        "that is a circle: on the square around the cell, the larger of |x| and |y| is p",
     ),
-    Wrong(_looks(far=lambda p: p), "the first point of each head is 1 cell away, not 0"),
+    Wrong(_looks(far=lambda p: p - 1), "the first point of each head is 1 cell away, not 0"),
+    Wrong(_looks(far=lambda p: p + 1), "the first point of each head is 1 cell away, not 2"),
     Wrong(
         _looks(far=lambda p: 0 * p + 1),
-        "all points of a head lie at one place: point p is p + 1 cells away",
+        "all points of a head lie at one place: point p is p cells away",
     ),
     Wrong(_looks(flip=True), "x is the cosine, y the sine: head 0 looks to the right"),
-    Wrong(_looks(turn=-1), "y grows downwards, and so does the sine: no minus is needed"),
-    Wrong(_looks(turn=0.5), "the heads go all the way round: 2 pi, not pi"),
-    Wrong(_looks(turn=180 / torch.pi), "torch.cos takes radians, not degrees"),
+    Wrong(_looks(-2 * torch.pi), "y grows downwards, and so does the sine: no minus is needed"),
+    Wrong(_looks(torch.pi), "the heads go all the way round: 2 pi, not pi"),
     Wrong(_ends_meet, "the last head looks where the first does: divide the circle by heads"),
+]
+FIRST += [
+    Wrong(_looks(360, angle=angle), "torch.cos takes radians, not degrees") for angle in ANGLES
+]
+FIRST += [
+    Wrong(
+        _looks(square=lambda t: t / t.amax(1, keepdim=True), angle=angle),
+        "the larger of |x| and |y|: to the left and upwards they are negative, so take abs first",
+    )
+    for angle in ANGLES
+]
+FIRST += [
+    Wrong(
+        change,
+        "whole numbers come by themselves with 4 or 8 heads, in no other case: do not round",
+    )
+    for change in (
+        _looks(square=torch.round),
+        _looks(square=lambda t: _onto_square(t).round()),
+        lambda heads, points: _looks()(heads, points).round(),
+        _looks(square=lambda t: _onto_square(t).int()),
+        lambda heads, points: _looks()(heads, points).int(),
+    )
+]
+FIRST += [
     Wrong(
         lambda heads, points: _looks()(heads, points).transpose(0, 1),
         "heads first: (heads, P, 2)",
+    ),
+    Wrong(
+        lambda heads, points: _looks()(heads, points)[:, None],
+        "no axis for the levels is wanted: (heads, P, 2), alike on all levels",
+    ),
+    Wrong(
+        lambda heads, points: _looks()(heads, points)[:, None].repeat(1, 3, 1, 1),
+        "no axis for the levels is wanted: (heads, P, 2), alike on all levels",
     ),
 ]

@@ -137,8 +137,7 @@ def _drawn(model: Mask2Former, sample: Sample) -> list[dict]:
     width = sample.ids.shape[1] // 8
     drawn = []
     for segment in (largest, smallest, area.where(~isthing, 0).argmax()):
-        y, x = (p.float().mean() for p in sample.masks[segment].nonzero(as_tuple=True))
-        row, column = int(y) // 8, int(x) // 8
+        row, column = middle_cell(sample.masks[segment])
         at = row * width + column - sample.ids.numel() // 64  # counted from the end: P3 is last
         for layer in LAYERS:
             places = rows[f"locations_{layer}"].tensor[0, at]
@@ -147,3 +146,21 @@ def _drawn(model: Mask2Former, sample: Sample) -> list[dict]:
             rounded = [round(number, 3) for number in points.flatten().tolist()]
             drawn.append({"layer": layer, "cell": [row, column], "x, y, weight": rounded})
     return drawn
+
+
+def middle_cell(mask: Tensor) -> tuple[int, int]:
+    """The cell of P3 that is nearest to a segment's centroid, of those whose centre it covers.
+
+    The centroid itself may lie outside: of a meadow, for example, that a road runs through.
+
+    Args:
+        mask: (H, W), bool, covers the centre of at least one cell.
+
+    Returns:
+        Row and column of the cell.
+    """
+    centroid = mask.nonzero().float().mean(0)
+    covered = mask[4::8, 4::8].nonzero()
+    away = (8 * covered + 4 - centroid).norm(dim=1)
+    row, column = covered[away.argmin()].tolist()
+    return row, column
