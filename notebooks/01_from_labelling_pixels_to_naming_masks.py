@@ -520,7 +520,7 @@ there = stored["runs"][0]["there"]["touching"]
 print(f"{there} classes with touching things in {stored['settings']['unseen_scenes']} scenes")
 
 # %% [markdown]
-# **Where things touch, queries count nearly nine of ten cases rightly, the per-pixel model one of eight, in every pair of runs;
+# **Where things touch, queries count nearly nine of ten cases rightly, the per-pixel model about one of nine, in every pair of runs;
 # the pixels are labelled almost equally well.** Both as predicted. Where nothing touches, queries are slightly ahead; we had
 # predicted a tie. The queries' decoder has weights
 # of its own; but whatever the network, no class map passes the ceiling except by luck.
