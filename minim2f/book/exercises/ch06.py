@@ -82,7 +82,7 @@ def cross_attention(
 
     Args:
         queries: (B, N, C).
-        keys, values: (B, S, C), S cells.
+        keys, values: (B, hw, C), of the cells of a level.
         weight, bias: (3 C, C) and (3 C,), three linear maps on top of each other: first that of
             the queries, then that of the keys, then that of the values.
         heads: a divisor of C; head 0 has the first C / heads channels.
@@ -94,8 +94,8 @@ def cross_attention(
     q = F.linear(queries, wq, bq).unflatten(2, (heads, -1))
     k = F.linear(keys, wk, bk).unflatten(2, (heads, -1))
     v = F.linear(values, wv, bv).unflatten(2, (heads, -1))
-    scores = torch.einsum("bnhd,bshd->bhns", q, k) / q.shape[3] ** 0.5
-    return torch.einsum("bhns,bshd->bnhd", scores.softmax(3), v).flatten(2)
+    scores = torch.einsum("bnhd,bkhd->bhnk", q, k) / q.shape[3] ** 0.5
+    return torch.einsum("bhnk,bkhd->bnhd", scores.softmax(3), v).flatten(2)
 
 
 def _asked(g: torch.Generator) -> tuple:
@@ -133,7 +133,7 @@ def pre_norm_layer(
 
     Args:
         x, e: (B, N, C), contents and positions of the queries.
-        memory, position: (B, S, C), the cells of a level and their positions.
+        memory, position: (B, hw, C), the cells of a level and their positions.
         look, talk: cross- and self-attention, functions of (queries, keys, values).
         ffn: the feed-forward network, a function of the contents.
         norms: three functions of contents, for looking, talking and the feed-forward network.
@@ -141,11 +141,12 @@ def pre_norm_layer(
     Returns:
         (B, N, C), the contents after the layer.
     """
-    z = norms[0](x)
+    look_norm, talk_norm, ffn_norm = norms
+    z = look_norm(x)
     x = x + look(z + e, memory + position, memory)
-    z = norms[1](x)
+    z = talk_norm(x)
     x = x + talk(z + e, z + e, z)
-    return x + ffn(norms[2](x))
+    return x + ffn(ffn_norm(x))
 
 
 def _mix(g: torch.Generator, channels: int) -> Callable:
