@@ -276,7 +276,9 @@ sines = sine_position(torch.zeros(1, 64, 24, 24))[0]  # (C, h, w)
 
 def alike(y, x):
     """(h, w): the cosine of every cell's position with that of cell y, x"""
-    return torch.einsum("c,chw->hw", sines[:, y, x], sines) / sines[:, y, x].norm() ** 2  # equal norms
+    return (
+        torch.einsum("c,chw->hw", sines[:, y, x], sines) / sines[:, y, x].norm() ** 2
+    )  # equal norms
 
 
 # %% tags=["demo", "hide-input"]
@@ -287,12 +289,12 @@ panels = [
     ("like cell 2, 5", alike(2, 5), (2, 5)),
 ]
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.5), layout="constrained")
-for k, (ax, (title, values, at)) in enumerate(zip(axes, panels)):
-    drawn = ax.imshow(values, vmin=-1 if k < 2 else None, vmax=1)
+for number, (ax, (title, values, at)) in enumerate(zip(axes, panels)):
+    drawn = ax.imshow(values, vmin=-1 if number < 2 else None, vmax=1)
     ax.set(title=title, xticks=[], yticks=[])
     if at:
         ax.plot(at[1], at[0], "x", color="black", ms=8, mew=2)
-    if k in (1, 2, 3):
+    if number > 0:
         fig.colorbar(drawn, ax=ax, shrink=0.75)
 show(
     fig,
@@ -334,7 +336,7 @@ for ax, n in zip(axes.flat, busy):
     shown = ax.imshow(drawn[mine, n].float().mean(0).view(24, 24), vmin=0, vmax=1)
     counted = Counter(names[c].split("-")[0] for c in named[mine, n].tolist()).most_common(2)
     ax.set_title(
-        f"query {n}: {mine.sum()} scenes\n" + ", ".join(f"{c} {k}" for c, k in counted),
+        f"query {n}: {mine.sum()} scenes\n" + ", ".join(f"{c} {times}" for c, times in counted),
         fontsize=8,
     )
     ax.set(xticks=[], yticks=[])
@@ -364,6 +366,7 @@ same(torchs.out_proj(brought), torchs(q[None], k[None], v[None])[0][0])
 
 # %% [markdown]
 # Then three such layers, one after the other, with the weights of the trained model: the library's $X_1$, $X_2$ and $X_3$.
+
 
 # %%
 def as_mine(layer):
