@@ -36,23 +36,22 @@ setup(seed=0)
 where_we_are("queries", "masked attention")
 
 # %% [markdown]
-# The pixel decoder (chapters 4 and 5) has made four maps of the picture. Three are for looking at, the **levels** P5, P4 and P3,
-# at 1/32, 1/16 and 1/8 of the picture's size. The fourth, $F_{pixel}$ at 1/4, is for drawing masks. Each vector of a map, of C
-# numbers, is a **cell**: it describes a small square of the picture.
+# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The other three, the
+# **levels** P5, P4 and P3 at 1/32, 1/16 and 1/8 of the picture's size, are looked at. A vector of a map, C numbers, is a **cell**.
 #
-# A **query** is a vector of C numbers too. There are N of them, and each is to find one segment: at any moment a class
+# A **query** is a vector of C numbers too. There are N, each to find one segment: at any moment a class
 # and a mask can be read off it (chapter 8). The **transformer decoder** fills queries with what they need to
-# know. It is a stack of equal layers, and every layer does three steps:
+# know. In each of its layers come three steps:
 #
 # 1. **look**: cross-attention, each query reads the cells of one level;
-# 2. **talk**: self-attention, each query reads the other queries;
+# 2. **talk**: self-attention, each query reads all queries;
 # 3. **think**: a feed-forward network, two linear maps with a ReLU between them, works on each query by itself.
 #
 # ### Attention in one breath
 #
-# - Some vectors ask, others answer. Linear maps turn who asks into a vector $q$, and who answers into a **key** $k$ and a
-#   **value** $v$. (What asks is called a query in all of deep learning. Here the N queries ask, so the word fits.)
-# - The product of $q$ and $k$ is a **score**: it tells how well the answer fits the question.
+# - Some vectors ask, others answer. Linear maps turn who asks into $q$, and who answers into a **key** $k$ and a
+#   **value** $v$. (All of deep learning calls what asks a query. Here the N queries ask, so the word fits.)
+# - The product of $q$ and $k$ is a **score**: how well the answer fits the question.
 # - A softmax turns the scores of one query into **weights**, positive numbers whose sum is 1.
 # - The query takes home the sum of all values, each times its weight.
 # - Several **attention heads** do this side by side, each with its own part of the C channels.
@@ -61,9 +60,8 @@ where_we_are("queries", "masked attention")
 # %% [markdown]
 # ## Predict
 #
-# A usual decoder layer, such as that of DETR, an older model, talks first and looks second. The queries that enter layer 1 are
-# learned: the same vectors for every picture. What can they tell each other in the first talk about a picture of a ship, and what
-# about one of a house?
+# DETR, an older model, talks first and looks second. The queries that enter layer 1 are learned: the same vectors for every
+# picture. What can they tell each other in their first talk about a picture of a ship, and what about one of a house?
 #
 # <details><summary>Answer</summary>
 #
@@ -77,9 +75,9 @@ where_we_are("queries", "masked attention")
 # ### What and where
 #
 # A picture has four cells: a ball on the left, a ball on the right, water on the left, water on the right. A key has two
-# numbers: is it a ball (1 or 0), is it on the left (1 or 0). Our query wants the *left ball*. Its **content** says what it wants,
-# $(\log 3, 0)$, its **position** says where, $(0, \log 2)$. With logarithms the softmax can be done in the head: divide
-# $e^{score}$ by the sum of all four. (There is one head, and its linear maps change nothing.)
+# numbers: is it a ball (1 or 0), is it on the left (1 or 0). Our query wants the *left ball*. Its **content** says what,
+# $(\log 3, 0)$, its **position** where, $(0, \log 2)$. Thanks to the logarithms the softmax can be done by hand: divide
+# $e^{score}$ by the sum of all four. (One head; its linear maps change nothing.)
 #
 # (`same` prints how far two results are apart, and stops the run if that is more than $10^{-5}$.)
 
@@ -95,21 +93,21 @@ same((keys @ what).softmax(0), torch.tensor([3, 3, 1, 1]) / 8)
 same((keys @ where).softmax(0), torch.tensor([2, 1, 2, 1]) / 6)
 
 # %% [markdown] tags=["demo"]
-# By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The right ball has 3, water on the left 2, water on the right
-# $e^0 = 1$. The sum is 12. The query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
+# By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The others have 3, 2 and $e^0 = 1$; the sum is 12.
+# The query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
 #
-# With the content alone both balls get the same weight, with the position alone ball and water do. Only the sum singles out
-# one cell. What comes home is brightness, a *what*: the *where* helped to choose, and is not in the values.
+# The content alone cannot tell the balls apart, the position alone cannot tell ball from water. The sum singles out
+# one cell. What comes home is its brightness: the *where* helped to choose, and is not in the values.
 #
 # ### A place as sines and cosines
 #
 # To the key of each cell a fixed vector is added, its **sine position**. Take a map of h = 2 rows and w = 3 columns with
 # C = 8 channels: four numbers tell the row, four the column. For the cell in row 1, column 1:
 #
-# - Rows are counted from 1, and the whole height is one turn of $2\pi$. So row 1 of 2 is the angle $2\pi · 1/2 = \pi$.
-# - The first two numbers are sine and cosine of that angle: 0 and −1.
-# - The next two turn 100 times more slowly: sine and cosine of $\pi/100$, that is 0.0314 and 0.9995.
-# - Column 1 of 3 is the angle $2\pi/3$: sine 0.8660 and cosine −0.5, and 100 times more slowly 0.0209 and 0.9998.
+# - Rows count from 1, and the whole height is one turn of $2\pi$. So row 1 of 2 is the angle $2\pi · 1/2 = \pi$.
+# - The first two numbers are its sine and cosine: 0 and −1.
+# - The next two turn 100 times more slowly: sine and cosine of $\pi/100$, 0.0314 and 0.9995.
+# - Column 1 of 3 is the angle $2\pi/3$: 0.8660 and −0.5, then 0.0209 and 0.9998.
 
 # %% tags=["demo"]
 from minim2f.model.position import sine_position
@@ -140,20 +138,20 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $l$ | `layer` | | number of the layer, from 1 |
-# | $j$ | `level` | | the level that it looks at; the levels take turns |
-# | $X_l$ | `x` | (B, N, C) | contents of the N queries; $X_0$ is learned |
+# | $j$ | `level` | | the level it looks at; levels take turns |
+# | $X_l$ | `x` | (B, N, C) | contents of the queries; $X_0$ is learned |
 # | $E$ | `e` | (B, N, C) | positions of the queries: learned, the same in every layer |
-# | $Z_j$ | `memory` | (B, hw, C) | cells of a level, plus one learned vector for the level |
-# | $T_j$ | `position` | (1, hw, C) | sine positions of these cells |
+# | $Z_j$ | `memory` | (B, hw, C) | cells, plus one learned vector for the level |
+# | $T_j$ | `position` | (1, hw, C) | sine positions of the cells |
 # | $A_l$, $S_l$ | `A`, `S` | (B, N, C) | contents after looking, after talking |
-# | $q$, $k$, $v$ | `q`, `k`, `v` | (N, d), (hw, d), (hw, d) | what asks, what answers, what is taken home |
-# | LN | `cross_norm`, `self_norm`, `ffn_norm` | | layer norms: bring each vector to mean 0 and spread 1 |
+# | $q$, $k$, $v$ | `q`, `k`, `v` | (N, d), (hw, d), (hw, d) | of one head |
+# | LN | `cross_norm`, `self_norm`, `ffn_norm` | | layer norms: bring each vector to mean 0, spread 1 |
 # | FFN | `ffn` | | the feed-forward network |
 #
-# $E$ is called a position because it enters like one. It is learned, and nobody tells it a place. Positions are added to what asks
-# and to keys, never to values; the vector of a level is part of $Z$, so it reaches keys and values.
+# $E$ is called a position because it enters like one: it is learned, and nobody tells it a place. Positions are added to what asks
+# and to keys, never to values. The vector of a level is part of $Z$, so it reaches both.
 #
-# Chapter 7 adds a mask to the first attention. The trained model has it already, so it is handed over ready-made below.
+# Chapter 7 adds a mask to the first attention. The trained model has it already; we hand it over ready-made.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -175,7 +173,7 @@ def slow_attention(q, k, v):
 # %% [markdown]
 # ## Fast and short
 #
-# Both loops are matrix products. Each head gets its part of the channels; what the heads bring is laid side by side.
+# Both loops are matrix products. What the heads bring is laid side by side.
 
 
 # %% tags=["demo"]
@@ -420,9 +418,9 @@ with arranged(contents[order], positions[order]):
 # %% [markdown]
 # ### What a level's vector can do
 #
-# Each layer always looks at the same level. A vector that is added to all of its keys adds the same number to all scores of a
-# query, and a softmax does not notice that. Added to all values, it adds its linear map to what is brought home, because
-# weights sum to 1. So it can be moved into a bias, here in layer 1:
+# Each layer always looks at the same level. A vector that is added to all keys adds the same number to all scores of a
+# query, and the softmax does not notice. Added to all values, it adds its linear map to what is brought home, because
+# weights sum to 1. So a bias can hold it, here in layer 1:
 
 # %%
 attention, vector = decoder.layers[0].cross_attention, decoder.level_embed.weight[0]
@@ -436,7 +434,7 @@ with torch.no_grad():
 same(moved, added)
 
 # %% [markdown]
-# So these vectors give the model no new ability while each layer keeps its level. Whether they make learning easier, this does not say.
+# So these vectors give the model no new ability. Whether they make learning easier, this does not say.
 
 # %% [markdown]
 # ## Experiment
@@ -444,7 +442,7 @@ same(moved, added)
 # ### Look first or talk first?
 #
 # *Hypothesis:* a talk before the first look tells nothing about the picture. Both orders, three seeds of random weights, two
-# scenes: how far apart is $S_l$ between the scenes? (Root of the mean squared difference; the norm brings $S_l$ itself to about 1.)
+# scenes: how far apart is $S_l$ between the scenes? (Root of the mean squared difference; the numbers in $S_l$ have a spread of 1.)
 
 
 # %%
@@ -474,17 +472,17 @@ for name, values in measured.items():
 table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between queries"], lines)
 
 # %% [markdown]
-# The zeros are exact. The first talk says the same about every picture, so what it makes of the contents could
-# be learned as contents at once. (The prediction before layer 1, and the first mask with it, is still read off the contents before that talk.)
+# The zeros are exact. The first talk says the same about every picture, so its result could be learned as contents at once. (The
+# prediction before layer 1, and the first mask with it, is read off the contents before that talk.)
 #
-# In the third row, DETR's way, contents start at zero. All values are equal, so all queries hear the same. In Mask2Former contents are learned and the look
-# comes first. On COCO the paper reports PQ 51.9 this way and 51.6 with the talk first, hardly more than two equal runs differ by.
+# In the third row, DETR's way, contents start at zero. All values are equal, so all queries hear the same. On COCO the paper reports
+# PQ 51.9 with looking first and 51.6 with talking first, hardly more than two equal runs differ by.
 
 # %% [markdown]
 # ### What makes a query: its content or its position?
 #
-# *Hypothesis:* both count. Give every query of the trained model the content of another one, and leave it its position. Whose masks does it
-# draw now? Contents move by 1, 5 or 11 places. Counted are pairs, in 60 scenes, of which both old queries named a class.
+# *Hypothesis:* both count. Give every query of the trained model another one's content, and leave it its position. Whose masks does it
+# draw now? Contents move by 1, 5 or 11 places; counted are pairs, in 60 scenes, of which both old queries named a class.
 
 
 # %%
@@ -515,8 +513,8 @@ table(["IoU of the mask with the old query's", "moved by 1", "by 5", "by 11", "m
 # The hypothesis fails for this model: the content makes the query. That fits the equations. A prediction is read off $X$; $E$ has a
 # say only in where attention goes.
 #
-# What are positions good for, then? Take one thing away at a time, without any new training, and measure the **fit**: for each segment, the IoU of the best mask
-# among the queries that name its class, or 0 if none does. The 60 scenes are four sets of 15; differences are taken set by set.
+# What are positions good for, then? Take one thing away at a time, without new training, and measure the **fit**: for each segment, the IoU of the best mask
+# among the queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
 
 # %%
 truth = [sample.masks.flatten(1) for sample in sixty]
@@ -544,8 +542,8 @@ for name, tables_ in {
         lost[name] = fit() - usual
 
 # %% [markdown]
-# The library's levels have a field `memory`, for values, and `keys`, the same plus sine positions. `patch.object` exchanges the function that makes
-# levels, within its `with` block.
+# The library's levels have a field `memory`, for values, and `keys`, the same plus sine positions. `patch.object` exchanges a function
+# within its `with` block, here the one that makes levels.
 
 # %%
 from unittest.mock import patch
@@ -580,9 +578,9 @@ for name, difference in lost.items():
 table(["taken away", "fit", "difference"], lines)
 
 # %% [markdown]
-# Without contents about half of the fit is lost, without positions less than a tenth, and without sine positions nothing that shows. It is tempting to call
-# these useless. But the figure above tells what kind of test this is: in these scenes a class looks like nothing else, and most queries have settled on one. There, *what*
-# says enough. Two dogs side by side need a *where*. And a model trained without positions might do otherwise; that is not measured here.
+# Without contents about half of the fit is lost, without positions less than a tenth, and without sine positions nothing that shows. But mind the
+# test: in these scenes each class has its own looks, and the figure shows that most queries have settled on one. There, *what* says enough; two
+# dogs side by side would need a *where*. Nor does it tell what a model trained without positions would do.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -599,11 +597,11 @@ print(f"largest difference between two queries: {(embeddings - embeddings[0]).ab
 assert (embeddings - embeddings[0]).abs().max() < 1e-5
 
 # %% [markdown]
-# Sixteen times the same mask. All weights of a layer serve all queries alike, so equal vectors stay equal. Only the rows of the two
-# tables can tell queries apart.
+# Sixteen times the same mask. All weights serve all queries alike, so equal vectors stay equal. Only the rows of the two
+# tables tell queries apart.
 #
-# Does training separate twins? Let the rows be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
-# one query, and all others are to answer *none*. Count the different gradients of the 16 contents:
+# Does training part twins? Let the rows be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
+# one query; all others are to answer *none*. Count the different gradients of the 16 contents:
 
 # %%
 from minim2f.training.batches import collate
@@ -624,8 +622,8 @@ assert groups == G + 1
 print(f"{G} segments, {groups} different gradients among 16 queries")
 
 # %% [markdown]
-# One more than there are segments. Each matched query is pulled towards its own segment, and all others get the same gradient: they stay twins in this step. So
-# matching parts twins, at best G of them at a step. Where neither table is learned, there is nothing to part: no weight belongs to one query alone.
+# One more than there are segments: each matched query is pulled towards its own segment, and all others get the same gradient, so they stay twins. Matching parts
+# twins, at most G at a step here. Where neither table is learned, nothing can: no weight belongs to one query alone.
 
 # %% [markdown]
 # ### Positions added to values
@@ -639,18 +637,18 @@ assert -0.06 < spoilt.mean() < -0.002
 print(f"difference in fit: {spoilt.mean():+.3f} ± {spoilt.std():.3f}")
 
 # %% [markdown]
-# Nothing crashes, and the fit falls by a few hundredths at most. A model that is trained with this mistake could even get used to it, so no curve will tell.
+# Nothing crashes, and the fit falls by a few hundredths at most. A model trained with this mistake may even get used to it.
 #
-# **How to notice it in your own training.** Twins: print the largest difference between two queries' predictions. Misplaced positions: compare your layer with one that
-# you trust, number by number, as *Checkpoint* does.
+# **How to notice it in your own training.** Twins: print the largest difference between two queries. Misplaced positions: compare your layer, number by number,
+# with one that you trust.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 6.1 ★ Back in order
 #
-# Someone shuffled the queries of a model: its new query n is the old query `order[n]`. Put what it predicts back into the old order. With
-# the order 1, 2, 0 the rows that come out belong to old query 1, old query 2 and old query 0.
+# Someone shuffled the queries of a model: new query n is old query `order[n]`. Put its outputs back into the old order. With
+# the order 1, 2, 0, its rows belong to old query 1, old query 2 and old query 0.
 
 
 # %%
@@ -704,8 +702,8 @@ exercise("6.2", my_position)
 # %% [markdown]
 # ### 6.3 ★★ Cross-attention with heads
 #
-# For a batch, with the linear maps: `weight` and `bias` hold three of them on top of each other, as in *Checkpoint*. Stop before the output map. Positions have been added
-# already where they belong. Do without PyTorch's attention.
+# For a batch, with the linear maps: `weight` and `bias` hold three on top of each other, as in *Checkpoint*. Stop before the output map. Positions have been added
+# already. Do without PyTorch's attention.
 
 
 # %%
@@ -732,7 +730,7 @@ exercise("6.3", cross_attention)
 # %% [markdown]
 # ### 6.4 ★★★ A layer that normalises first
 #
-# The official code has a second kind of layer. Its norms stand before the steps: a step gets normalised contents, and what it returns is
+# The official code has a second kind of layer. Its norms stand before the steps: a step gets normalised contents, and its result is
 # added to the contents as they were. Neither sums nor cells are normalised. Positions are added after the norm, where the equation has them. Look, talk, think.
 
 
@@ -766,12 +764,12 @@ exercise("6.4", pre_norm_layer)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | order of a layer | look, talk, think | the same | the same; `self_attention_first` exchanges the first two |
-# | contents $X_0$ | "query features", learned, with a prediction of their own | `query_feat` | the same; `learned_content` |
-# | positions $E$ | "positional embeddings", learned | `query_embed`, added in every layer to who asks and to keys | the same |
-# | sine positions | non-learnable | added to keys | the same |
-# | vector of a level | learned | `level_embed`, added to the cells: keys and values | the same |
-# | layers | 9: three rounds of three levels | `DEC_LAYERS: 10` means 9, and the prediction before them | 9, tiny 3 |
+# | order of a layer | look, talk, think | the same | the same; `self_attention_first` |
+# | contents $X_0$ | learned "query features" | `query_feat` | the same; `learned_content` |
+# | positions $E$ | learned | `query_embed`, added in every layer | the same |
+# | sine positions | fixed | added to keys | the same |
+# | vector of a level | learned | `level_embed`, in keys and values | the same |
+# | layers | 9: three rounds of three levels | `DEC_LAYERS: 10`, counts the prediction before them | 9, tiny 3 |
 # | norms | not in the formula | after the sums; `PRE_NORM` before the steps | after the sums |
 # | dropout | none | none | none; `dropout` |
 # | PQ on COCO, ResNet-50 | 51.9; talk first 51.6; contents not learned 51.2 | | not trained |
@@ -794,17 +792,17 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Content and position of a query add up in its scores; what comes home are values, without positions.
-# - The number of a query means nothing: `argsort` of the order undoes a shuffle.
-# - A place is written as sines and cosines, the row first, one turn over the whole map.
+# - Content and position add up in the scores; values come home without positions.
+# - A query's number means nothing: `argsort` undoes a shuffle.
+# - A place is written as sines and cosines, the row first, one turn over the map.
 # - Heads share the channels; each has its own softmax over the cells.
-# - Positions go to who asks and to keys, never to values. Look, talk, think, each with a sum and a norm.
+# - Positions go to who asks and to keys. Look, talk, think, each with a sum and a norm.
 # - Before the first look, a talk says the same about every picture.
-# - Only the rows of two tables tell queries apart. Equal rows are twins, until matching gives them different segments.
+# - Equal rows are twins, until matching gives them different segments.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: the order of a layer, learned contents, dropout.
-# - [DETR](https://arxiv.org/abs/2005.12872), section 3.2 and its appendix: object queries, and the layer that this one comes from.
-# - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, the square root, sines and cosines for a line of words.
+# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: order of a layer, learned contents.
+# - [DETR](https://arxiv.org/abs/2005.12872) and its appendix: the layer that this one comes from.
+# - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, the square root, sines for words in a line.
