@@ -11,12 +11,12 @@
 # ## You will be able to
 #
 # - compute attention by content and by position (The idea in small numbers)
-# - put queries that were shuffled back in order (6.1)
+# - put shuffled queries back in order (6.1)
 # - write the sine positions of a map (6.2)
 # - write cross-attention with several heads (6.3)
-# - write a decoder layer, with positions only where they belong (6.4)
-# - say why queries look before they talk (Experiment)
-# - say what makes queries differ, and recognise twins (Break it)
+# - write a decoder layer, positions where they belong (6.4)
+# - say why queries look first (Experiment)
+# - recognise queries that are twins (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -36,21 +36,21 @@ setup(seed=0)
 where_we_are("queries", "masked attention")
 
 # %% [markdown]
-# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The other three, the
-# **levels** P5, P4 and P3 at 1/32, 1/16 and 1/8 of the picture's size, are looked at. A vector of a map, C numbers, is a **cell**.
+# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The other three are looked at: the
+# **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of the picture's size. A vector of a map, C numbers, is a **cell**.
 #
-# A **query** is a vector of C numbers too. There are N, each to find one segment: at any moment a class
-# and a mask can be read off it (chapter 8). The **transformer decoder** fills queries with what they need to
-# know. In each of its layers come three steps:
+# A **query** is a vector of C numbers too. There are N, each to find one segment: a class
+# and a mask can be read off it at any moment (chapter 8). The **transformer decoder** fills queries with what they need to
+# know. Each layer has three steps:
 #
 # 1. **look**: cross-attention, each query reads the cells of one level;
 # 2. **talk**: self-attention, each query reads all queries;
-# 3. **think**: a feed-forward network, two linear maps with a ReLU between them, works on each query by itself.
+# 3. **think**: a feed-forward network (two linear maps, a ReLU between them) works on each query by itself.
 #
 # ### Attention in one breath
 #
 # - Some vectors ask, others answer. Linear maps turn who asks into $q$, and who answers into a **key** $k$ and a
-#   **value** $v$. (All of deep learning calls what asks a query. Here the N queries ask, so the word fits.)
+#   **value** $v$. (Deep learning calls all that asks a query. Here the N queries ask, so the word fits.)
 # - The product of $q$ and $k$ is a **score**: how well the answer fits the question.
 # - A softmax turns the scores of one query into **weights**, positive numbers whose sum is 1.
 # - The query takes home the sum of all values, each times its weight.
@@ -76,8 +76,8 @@ where_we_are("queries", "masked attention")
 #
 # A picture has four cells: a ball on the left, a ball on the right, water on the left, water on the right. A key has two
 # numbers: is it a ball (1 or 0), is it on the left (1 or 0). Our query wants the *left ball*. Its **content** says what,
-# $(\log 3, 0)$, its **position** where, $(0, \log 2)$. Thanks to the logarithms the softmax can be done by hand: divide
-# $e^{score}$ by the sum of all four. (One head; its linear maps change nothing.)
+# $(\log 3, 0)$, its **position** where, $(0, \log 2)$. With logarithms the softmax is easy by hand: divide
+# $e^{score}$ by the sum of all four. (There is one head, without linear maps.)
 #
 # (`same` prints how far two results are apart, and stops the run if that is more than $10^{-5}$.)
 
@@ -96,13 +96,13 @@ same((keys @ where).softmax(0), torch.tensor([2, 1, 2, 1]) / 6)
 # By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The others have 3, 2 and $e^0 = 1$; the sum is 12.
 # The query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
 #
-# The content alone cannot tell the balls apart, the position alone cannot tell ball from water. The sum singles out
-# one cell. What comes home is its brightness: the *where* helped to choose, and is not in the values.
+# The content alone cannot tell the balls apart, nor the position ball from water; their sum singles out
+# one cell. What comes home is brightness: the *where* helped to choose, and is not in the values.
 #
 # ### A place as sines and cosines
 #
 # To the key of each cell a fixed vector is added, its **sine position**. Take a map of h = 2 rows and w = 3 columns with
-# C = 8 channels: four numbers tell the row, four the column. For the cell in row 1, column 1:
+# C = 8 channels: four numbers tell the row, four the column. For row 1, column 1:
 #
 # - Rows count from 1, and the whole height is one turn of $2\pi$. So row 1 of 2 is the angle $2\pi · 1/2 = \pi$.
 # - The first two numbers are its sine and cosine: 0 and −1.
@@ -125,7 +125,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # $$S_l = \mathrm{LN}\big(A_l + \mathrm{attention}(A_l + E,\; A_l + E,\; A_l)\big), \qquad X_l = \mathrm{LN}\big(S_l + \mathrm{FFN}(S_l)\big)$$
 #
-# where $\mathrm{attention}(\text{who asks},\, \text{keys},\, \text{values})$ of one head with $d$ channels is, after a linear map of each of the three,
+# where $\mathrm{attention}(\text{who asks},\, \text{keys},\, \text{values})$ maps each of the three linearly, and one head of $d$ channels is
 #
 # $$\mathrm{softmax}(q\,k^T / \sqrt{d})\; v$$
 #
@@ -140,16 +140,16 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | $l$ | `layer` | | number of the layer, from 1 |
 # | $j$ | `level` | | the level it looks at; levels take turns |
 # | $X_l$ | `x` | (B, N, C) | contents of the queries; $X_0$ is learned |
-# | $E$ | `e` | (B, N, C) | positions of the queries: learned, the same in every layer |
+# | $E$ | `e` | (B, N, C) | their positions: learned, the same in every layer |
 # | $Z_j$ | `memory` | (B, hw, C) | cells, plus one learned vector for the level |
 # | $T_j$ | `position` | (1, hw, C) | sine positions of the cells |
 # | $A_l$, $S_l$ | `A`, `S` | (B, N, C) | contents after looking, after talking |
 # | $q$, $k$, $v$ | `q`, `k`, `v` | (N, d), (hw, d), (hw, d) | of one head |
-# | LN | `cross_norm`, `self_norm`, `ffn_norm` | | layer norms: bring each vector to mean 0, spread 1 |
-# | FFN | `ffn` | | the feed-forward network |
+# | LN | `cross_norm`, `self_norm`, `ffn_norm` | | layer norm: mean 0, spread 1 for each vector |
+# | FFN | `ffn` | | feed-forward network |
 #
-# $E$ is called a position because it enters like one: it is learned, and nobody tells it a place. Positions are added to what asks
-# and to keys, never to values. The vector of a level is part of $Z$, so it reaches both.
+# $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
+# and to keys, never to values. The vector of a level, in $Z$, reaches both.
 #
 # Chapter 7 adds a mask to the first attention. The trained model has it already; we hand it over ready-made.
 
@@ -225,9 +225,8 @@ class MyLayer(nn.Module):
 # %% [markdown]
 # ## Shapes
 #
-# The trained tiny model has 16 queries and three layers. It gets a scene of 96 × 96 pixels that it has not seen; `shapes.watch`
-# keeps what the library checks on the way. (The [tensor walkthrough](W_the_tensor_walkthrough.ipynb) has this for the published
-# size.)
+# The trained tiny model has 16 queries and three layers. `shapes.watch` keeps what the library checks on an unseen scene of 96 × 96 pixels.
+# (The [tensor walkthrough](W_the_tensor_walkthrough.ipynb) has this for the published size.)
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -418,9 +417,9 @@ with arranged(contents[order], positions[order]):
 # %% [markdown]
 # ### What a level's vector can do
 #
-# Each layer always looks at the same level. A vector that is added to all keys adds the same number to all scores of a
-# query, and the softmax does not notice. Added to all values, it adds its linear map to what is brought home, because
-# weights sum to 1. So a bias can hold it, here in layer 1:
+# A layer always looks at the same level. A vector added to all keys adds the same number to all scores of a
+# query: the softmax does not notice. Added to all values, it adds its linear map to what is brought home, because
+# weights sum to 1. So a bias can hold it:
 
 # %%
 attention, vector = decoder.layers[0].cross_attention, decoder.level_embed.weight[0]
@@ -434,7 +433,7 @@ with torch.no_grad():
 same(moved, added)
 
 # %% [markdown]
-# So these vectors give the model no new ability. Whether they make learning easier, this does not say.
+# So these vectors give no new ability. Whether they make learning easier is another question.
 
 # %% [markdown]
 # ## Experiment
@@ -442,7 +441,7 @@ same(moved, added)
 # ### Look first or talk first?
 #
 # *Hypothesis:* a talk before the first look tells nothing about the picture. Both orders, three seeds of random weights, two
-# scenes: how far apart is $S_l$ between the scenes? (Root of the mean squared difference; the numbers in $S_l$ have a spread of 1.)
+# scenes: how far apart is $S_l$ between them? (Root of the mean squared difference; numbers in $S_l$ have a spread of 1.)
 
 
 # %%
@@ -472,10 +471,10 @@ for name, values in measured.items():
 table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between queries"], lines)
 
 # %% [markdown]
-# The zeros are exact. The first talk says the same about every picture, so its result could be learned as contents at once. (The
-# prediction before layer 1, and the first mask with it, is read off the contents before that talk.)
+# The zeros are exact. The first talk says the same about every picture, so its result could be learned as contents at once. (Only the
+# prediction before layer 1, and its mask, come before that talk.)
 #
-# In the third row, DETR's way, contents start at zero. All values are equal, so all queries hear the same. On COCO the paper reports
+# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same. On COCO the paper reports
 # PQ 51.9 with looking first and 51.6 with talking first, hardly more than two equal runs differ by.
 
 # %% [markdown]
@@ -510,10 +509,10 @@ for name, iou_ in zip(kinds, found.T):
 table(["IoU of the mask with the old query's", "moved by 1", "by 5", "by 11", "mean"], lines)
 
 # %% [markdown]
-# The hypothesis fails for this model: the content makes the query. That fits the equations. A prediction is read off $X$; $E$ has a
+# The hypothesis fails: here the content makes the query. That fits the equations. A prediction is read off $X$; $E$ has a
 # say only in where attention goes.
 #
-# What are positions good for, then? Take one thing away at a time, without new training, and measure the **fit**: for each segment, the IoU of the best mask
+# What are positions good for, then? Take one thing away, without new training, and measure the **fit**: for each segment, the IoU of the best mask
 # among the queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
 
 # %%
@@ -542,8 +541,8 @@ for name, tables_ in {
         lost[name] = fit() - usual
 
 # %% [markdown]
-# The library's levels have a field `memory`, for values, and `keys`, the same plus sine positions. `patch.object` exchanges a function
-# within its `with` block, here the one that makes levels.
+# The library's levels have fields `memory`, for values, and `keys`, the same plus sine positions. `patch.object` exchanges the function
+# that makes levels, within its `with` block.
 
 # %%
 from unittest.mock import patch
@@ -578,9 +577,9 @@ for name, difference in lost.items():
 table(["taken away", "fit", "difference"], lines)
 
 # %% [markdown]
-# Without contents about half of the fit is lost, without positions less than a tenth, and without sine positions nothing that shows. But mind the
-# test: in these scenes each class has its own looks, and the figure shows that most queries have settled on one. There, *what* says enough; two
-# dogs side by side would need a *where*. Nor does it tell what a model trained without positions would do.
+# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that shows. But mind the
+# test: in these scenes most queries have settled on a class with its own looks, so *what* says enough. Two
+# dogs side by side need a *where*. Nor do we know how a model would do that was trained without positions.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -601,7 +600,7 @@ assert (embeddings - embeddings[0]).abs().max() < 1e-5
 # tables tell queries apart.
 #
 # Does training part twins? Let the rows be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
-# one query; all others are to answer *none*. Count the different gradients of the 16 contents:
+# one query; the others are to answer *none*. Count the different gradients of the 16 contents:
 
 # %%
 from minim2f.training.batches import collate
@@ -622,8 +621,8 @@ assert groups == G + 1
 print(f"{G} segments, {groups} different gradients among 16 queries")
 
 # %% [markdown]
-# One more than there are segments: each matched query is pulled towards its own segment, and all others get the same gradient, so they stay twins. Matching parts
-# twins, at most G at a step here. Where neither table is learned, nothing can: no weight belongs to one query alone.
+# One more than there are segments: each matched query has a gradient of its own, all others share one and stay twins.
+# So matching parts twins. Where neither table is learned, nothing can: no weight belongs to one query alone.
 
 # %% [markdown]
 # ### Positions added to values
@@ -767,11 +766,9 @@ exercise("6.4", pre_norm_layer)
 # | order of a layer | look, talk, think | the same | the same; `self_attention_first` |
 # | contents $X_0$ | learned "query features" | `query_feat` | the same; `learned_content` |
 # | positions $E$ | learned | `query_embed`, added in every layer | the same |
-# | sine positions | fixed | added to keys | the same |
 # | vector of a level | learned | `level_embed`, in keys and values | the same |
 # | layers | 9: three rounds of three levels | `DEC_LAYERS: 10`, counts the prediction before them | 9, tiny 3 |
 # | norms | not in the formula | after the sums; `PRE_NORM` before the steps | after the sums |
-# | dropout | none | none | none; `dropout` |
 # | PQ on COCO, ResNet-50 | 51.9; talk first 51.6; contents not learned 51.2 | | not trained |
 
 # %% [markdown]
@@ -792,13 +789,13 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Content and position add up in the scores; values come home without positions.
+# - Content and position add up in the scores.
 # - A query's number means nothing: `argsort` undoes a shuffle.
-# - A place is written as sines and cosines, the row first, one turn over the map.
+# - A place is written as sines and cosines, the row first.
 # - Heads share the channels; each has its own softmax over the cells.
-# - Positions go to who asks and to keys. Look, talk, think, each with a sum and a norm.
-# - Before the first look, a talk says the same about every picture.
-# - Equal rows are twins, until matching gives them different segments.
+# - Positions go to who asks and to keys. Look, talk, think.
+# - Before the first look, a talk is the same for every picture.
+# - Equal rows are twins, until matching parts them.
 
 # %% [markdown]
 # ## Further reading
