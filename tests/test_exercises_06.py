@@ -1,4 +1,4 @@
-"""The solutions of chapter 6 against PyTorch and the library, and other right ways to solve them."""
+"""The solutions of chapter 6 against PyTorch and the library, and other right solutions."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from minim2f.book.exercises import Wrong
 UNSHUFFLE = [
     Wrong(
         lambda outputs, order: outputs[:, order],
-        "that shuffles once more: with the order 1, 2, 0, old query 1 came first; it has to go back",
+        "that shuffles once more: with the order 1, 2, 0, old query 1 came first; put it back",
     ),
     Wrong(
         lambda outputs, order: outputs,
