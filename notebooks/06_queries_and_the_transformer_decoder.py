@@ -151,8 +151,6 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
 # and to keys, never to values. The vector of a level, in $Z$, reaches both.
-#
-# Chapter 7 adds a mask to the first attention. The trained model has it already; we hand it over ready-made.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -198,8 +196,8 @@ same(by_heads(q, k, v, heads)[:, :4], first)
 
 # %% [markdown]
 # Now the layer. `nn.MultiheadAttention` is PyTorch's attention, linear maps included; *Checkpoint* compares ours
-# with it. `blocked` is chapter 7's mask, True where a query may *not* look. `shapes.check` stops the run
-# if a shape is not what the letters say; under `@shapes.scoped` a letter keeps its size.
+# with it. `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look; here it comes ready-made.
+# `shapes.check` stops the run if a shape is not what the letters say; under `@shapes.scoped` a letter keeps its size.
 
 # %% tags=["demo"]
 from torch import nn
@@ -480,7 +478,7 @@ table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between qu
 # prediction before layer 1, and its mask, come before that talk.)
 #
 # In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same. On COCO the paper reports
-# 51.9 PQ (panoptic quality, chapter 13) with looking first and 51.6 with talking first, hardly more than two equal runs differ by.
+# 51.9 PQ (panoptic quality, chapter 13), 51.6 with talking first, and 51.2 with contents that start at zero. Two equal runs differ by about 0.2 each way.
 
 # %% [markdown]
 # ### What makes a query: its content or its position?
@@ -579,8 +577,8 @@ for name, difference in lost.items():
 table(["taken away", "fit", "difference"], lines)
 
 # %% [markdown]
-# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that shows. But mind the
-# test: most queries of this model have settled on a class or two, so *what* may say enough in these scenes. Two
+# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that shows. But
+# most queries of this model have settled on a class or two, so *what* may be enough in these scenes. Two
 # dogs side by side need a *where*. Nor do we know how a model would do that was trained without positions.
 
 # %% [markdown] tags=["demo"]
@@ -771,7 +769,6 @@ exercise("6.4", pre_norm_layer)
 # | positions $E$ | learned | `query_embed`, added in every layer | the same |
 # | vector of a level | learned | `level_embed`, in keys and values | the same |
 # | norms | not in the formula | after the sums; `PRE_NORM` before the steps | after the sums |
-# | PQ on COCO, ResNet-50 | 51.9; talk first 51.6; contents not learned 51.2 | | not trained |
 
 # %% [markdown]
 # ## In the library
@@ -793,9 +790,9 @@ library_table(
 #
 # - Content and position add up in the scores.
 # - A query's number means nothing: `argsort` undoes a shuffle.
-# - A place is written as sines and cosines, the row first.
-# - Heads share the channels; each has its own softmax over the cells.
-# - Positions go to who asks and to keys. Look, talk, think.
+# - A place is sines and cosines, the row first.
+# - Heads share the channels; each has its own softmax.
+# - Positions go to who asks and to keys.
 # - Before the first look, a talk is the same for every picture.
 # - Equal rows are twins, until matching parts them.
 
