@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 6 · Queries and the transformer decoder
 #
-# Sixteen learned vectors look at a picture, talk to each other, and come back knowing one segment each: build the layer in which they do it.
+# Sixteen learned vectors look at a picture, talk to each other, and come back knowing one segment each: build the layer in
+# which they do it.
 #
 # *read 45 min · run 20 s CPU · exercises 45 min*
 #
@@ -36,8 +37,8 @@ setup(seed=0)
 where_we_are("queries", "masked attention")
 
 # %% [markdown]
-# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The others are looked at: the
-# **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size. A vector of a map, C numbers, is a **cell**.
+# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The others are looked
+# at: the **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size. A vector of a map, C numbers, is a **cell**.
 #
 # A **query** is a vector of C numbers too. There are N, each to find one segment: a class
 # and a mask can be read off it at any moment (chapter 8). The **transformer decoder** fills queries with what they need to
@@ -50,7 +51,7 @@ where_we_are("queries", "masked attention")
 # ### Attention in one breath
 #
 # - Some vectors ask, others answer. Linear maps turn who asks into $q$, and who answers into a **key** $k$ and a
-#   **value** $v$. (Deep learning calls all that asks a query. Here the N queries ask, so the word fits.)
+#   **value** $v$.
 # - The product of $q$ and $k$ is a **score**: how well the answer fits the question.
 # - A softmax turns the scores of one query into **weights**, positive numbers whose sum is 1.
 # - The query takes home the sum of all values, each times its weight.
@@ -125,7 +126,8 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # $$S_l = \mathrm{LN}\big(A_l + \mathrm{attention}(A_l + E,\; A_l + E,\; A_l)\big), \qquad X_l = \mathrm{LN}\big(S_l + \mathrm{FFN}(S_l)\big)$$
 #
-# where $\mathrm{attention}(\text{who asks},\, \text{keys},\, \text{values})$ maps each of the three linearly, and one head of $d$ channels is
+# where $\mathrm{attention}(\text{who asks},\, \text{keys},\, \text{values})$ maps each of the three linearly, and one head of
+# $d$ channels is
 #
 # $$\mathrm{softmax}(q\,k^T / \sqrt{d})\; v$$
 #
@@ -155,7 +157,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # %% [markdown]
 # ## Slow and obvious
 #
-# One head, one query after the other, one cell after the other.
+# One head; queries and cells one by one.
 
 
 # %%
@@ -195,8 +197,8 @@ first = slow_attention(q[:, :4], k[:, :4], v[:, :4])
 same(by_heads(q, k, v, heads)[:, :4], first)
 
 # %% [markdown]
-# Now the layer. `nn.MultiheadAttention` is PyTorch's attention, linear maps included; *Checkpoint* compares ours
-# with it. `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look; here it comes ready-made.
+# Now the layer. `nn.MultiheadAttention` is PyTorch's attention, linear maps included; *Checkpoint* compares ours with it.
+# `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look; here it comes ready-made.
 # `shapes.check` stops the run if a shape is not what the letters say; under `@shapes.scoped` a letter keeps its size.
 
 # %% tags=["demo"]
@@ -272,9 +274,8 @@ sines = sine_position(torch.zeros(1, 64, 24, 24))[0]  # (C, h, w)
 
 def alike(y, x):
     """(h, w): the cosine of every cell's position with that of cell y, x"""
-    return (
-        torch.einsum("c,chw->hw", sines[:, y, x], sines) / sines[:, y, x].norm() ** 2
-    )  # equal norms
+    product = torch.einsum("c,chw->hw", sines[:, y, x], sines)
+    return product / sines[:, y, x].norm() ** 2  # all cells have the same norm
 
 
 # %% tags=["demo", "hide-input"]
@@ -296,15 +297,16 @@ show(
     fig,
     "Four maps of 24 by 24 cells: a sine, one wave from top to bottom; the same from left to right; "
     "and how like all cells are to the middle, and to a cell near the upper edge.",
-    "Right: the farther from the cross, the darker. For a cell near the edge the opposite side is a "
-    "little lighter again, because a whole map is one turn. Full light far from the cross would "
-    "mean that two places cannot be told apart.",
+    "Third and fourth: it gets darker away from the cross. Seen from a cell near the edge, the "
+    "opposite side is a little lighter again, because a whole map is one turn. Full light far from "
+    "the cross would mean that two places cannot be told apart.",
 )
 
 # %% [markdown]
 # ### What is each query for?
 #
-# Nobody has assigned a task to any query. Which classes does each of them name in 60 unseen scenes, and where are its masks on average?
+# Nobody has assigned a task to any query. Which classes does each of them name in 60 unseen scenes, and where are its masks on
+# average?
 
 # %%
 sixty = [scenes[i] for i in range(60)]
@@ -350,8 +352,8 @@ show(
 # %% [markdown]
 # ## Checkpoint
 #
-# First the outside witness. `nn.MultiheadAttention` keeps three linear maps on top of each other in one matrix: for who asks, for keys,
-# for values. With them our attention gives PyTorch's numbers.
+# First the outside witness. `nn.MultiheadAttention` keeps three linear maps on top of each other in one matrix: for who asks,
+# for keys, for values. With them our attention gives PyTorch's numbers.
 
 # %%
 from torch.nn import functional as F
@@ -477,14 +479,16 @@ table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between qu
 # The first talk says the same about every picture, so its result could be learned as contents at once. (Only the
 # prediction before layer 1, and its mask, come before that talk.)
 #
-# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same. On COCO the paper reports
+# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same. On COCO the paper
+# reports
 # 51.9 PQ (panoptic quality, chapter 13), 51.6 with talking first, and 51.2 with contents that start at zero. Two equal runs differ by about 0.2 each way.
 
 # %% [markdown]
 # ### What makes a query: its content or its position?
 #
-# *Hypothesis:* both count. Give every query of the trained model another one's content, and leave it its position. Whose masks does it
-# draw now? Contents move by 1, 5 or 11 places; counted are pairs, in 60 scenes, of which both old queries named a class.
+# *Hypothesis:* both count. Give every query of the trained model another one's content, and leave it its position. Whose masks
+# does it draw now? Contents move by 1, 5 or 11 places; counted are pairs, in 60 scenes, of which both old queries named a
+# class.
 
 
 # %%
@@ -515,8 +519,8 @@ table(["IoU of the mask with the old query's", "moved by 1", "by 5", "by 11", "m
 # The hypothesis fails: here the content makes the query. That fits the equations. A prediction is read off $X$; $E$ has a
 # say only in where attention goes.
 #
-# What are positions good for, then? Take one thing away, without new training, and measure the **fit**: for each segment, the IoU of the best mask
-# among the queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
+# What are positions good for, then? Take one thing away, without new training, and measure the **fit**: for each segment, the
+# IoU of the best mask among the queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
 
 # %%
 truth = [sample.masks.flatten(1) for sample in sixty]
@@ -577,9 +581,9 @@ for name, difference in lost.items():
 table(["taken away", "fit", "difference"], lines)
 
 # %% [markdown]
-# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that shows. But
-# most queries of this model have settled on a class or two, so *what* may be enough in these scenes. Two
-# dogs side by side need a *where*. Nor do we know how a model would do that was trained without positions.
+# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that
+# shows. But most queries of this model have settled on a class or two, so *what* may be enough in these scenes. Two dogs side
+# by side need a *where*. Nor do we know how a model would do that was trained without positions.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -637,7 +641,7 @@ assert -0.06 < spoilt.mean() < -0.002
 print(f"difference in fit: {spoilt.mean():+.3f} ± {spoilt.std():.3f}")
 
 # %% [markdown]
-# Nothing crashes, and the fit falls by a few hundredths at most. A model trained with this mistake may even get used to it.
+# Nothing crashes, and the fit falls by a few hundredths at most.
 #
 # **How to notice it in your own training.** Print the largest difference between two queries. Compare your layer, number by number,
 # with one that you trust.
@@ -662,7 +666,8 @@ exercise("6.1", unshuffle)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For each old query you need the place at which it stands now. Find these places for the order 1, 2, 0 by hand: old query 0 stands at place 2.
+# For each old query you need the place at which it stands now. Find these places for the order 1, 2, 0 by hand: old query 0
+# stands at place 2.
 #
 # </details>
 #
@@ -702,8 +707,8 @@ exercise("6.2", my_position)
 # %% [markdown]
 # ### 6.3 ★★ Cross-attention with heads
 #
-# For a batch, with the linear maps: `weight` and `bias` hold three on top of each other, as in *Checkpoint*. Stop before the output map. Positions have been added
-# already. Do without PyTorch's attention.
+# For a batch, with the linear maps: `weight` and `bias` hold three on top of each other, as in *Checkpoint*. Stop before the
+# output map. Positions have been added already. Do without PyTorch's attention.
 
 
 # %%
@@ -723,15 +728,17 @@ exercise("6.3", cross_attention)
 #
 # <details><summary>Hint 2</summary>
 #
-# `x.unflatten(2, (heads, -1))` splits channels, giving (B, hw, heads, d). `torch.einsum` can name the axes, with the heads among them.
+# `x.unflatten(2, (heads, -1))` splits channels, giving (B, hw, heads, d). `torch.einsum` can name the axes, with the heads
+# among them.
 #
 # </details>
 
 # %% [markdown]
 # ### 6.4 ★★★ A layer that normalises first
 #
-# In the official code's other kind of layer, norms stand before the steps: a step gets normalised contents, and its result is
-# added to the contents as they were. Neither sums nor cells are normalised. Positions are added after the norm, where the equation has them. Look, talk, think.
+# In the official code's other kind of layer (`PRE_NORM`), norms stand before the steps: a step gets normalised contents, and
+# its result is added to the contents as they were. Neither sums nor cells are normalised. Positions are added after the norm,
+# where the equation has them. Look, talk, think.
 
 
 # %%
@@ -768,7 +775,6 @@ exercise("6.4", pre_norm_layer)
 # | contents $X_0$ | learned "query features" | `query_feat` | the same; `learned_content` |
 # | positions $E$ | learned | `query_embed`, added in every layer | the same |
 # | vector of a level | learned | `level_embed`, in keys and values | the same |
-# | norms | not in the formula | after the sums; `PRE_NORM` before the steps | after the sums |
 
 # %% [markdown]
 # ## In the library
@@ -800,5 +806,5 @@ library_table(
 # ## Further reading
 #
 # - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: the order of a layer, learned contents.
-# - [DETR](https://arxiv.org/abs/2005.12872): where this layer comes from.
+# - [DETR](https://arxiv.org/abs/2005.12872): where the layer comes from.
 # - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, the square root, sines.
