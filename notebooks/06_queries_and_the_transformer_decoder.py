@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 6 · Queries and the transformer decoder
 #
-# Sixteen learned vectors look at a picture, talk to each other, and come back knowing one segment each: build the layer in
-# which they do it.
+# Sixteen learned vectors look at a picture, talk to each other, and come back knowing one segment each: build the layer in which they do it.
 #
 # *read 45 min · run 20 s CPU · exercises 45 min*
 #
@@ -415,9 +414,9 @@ def arranged(*replacements):
 contents, positions = (t.data.clone() for t in tables)
 order = torch.randperm(16)
 with torch.no_grad():
-    usual = model(images[:4]).class_logits  # (4, N, K+1)
+    in_order = model(images[:4]).class_logits  # (4, N, K+1)
     with arranged(contents[order], positions[order]):
-        same(model(images[:4]).class_logits, usual[:, order], tolerance=1e-4)
+        same(model(images[:4]).class_logits, in_order[:, order], tolerance=1e-4)
 
 # %% [markdown]
 # ### What a level's vector can do
@@ -479,9 +478,10 @@ table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between qu
 # The first talk says the same about every picture, so its result could be learned as contents at once. (Only the
 # prediction before layer 1, and its mask, come before that talk.)
 #
-# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same. On COCO the paper
-# reports
-# 51.9 PQ (panoptic quality, chapter 13), 51.6 with talking first, and 51.2 with contents that start at zero. Two equal runs differ by about 0.2 each way.
+# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same.
+#
+# On COCO the paper reports 51.9 PQ (panoptic quality, chapter 13) for looking first, 51.6 for talking first, and 51.2 for contents
+# that start at zero. Repeated runs scatter by about 0.2.
 
 # %% [markdown]
 # ### What makes a query: its content or its position?
