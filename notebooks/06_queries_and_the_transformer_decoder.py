@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6 · Queries and the transformer decoder
 #
-# Sixteen learned vectors look at a picture, talk to each other, and come back knowing one segment each: build the layer in which they do it.
+# Learned vectors look at a picture and talk to each other until each knows its segment: build the layer in which they do so.
 #
 # *read 45 min · run 20 s CPU · exercises 45 min*
 #
@@ -652,7 +652,7 @@ print(f"difference in fit: {spoilt.mean():+.3f} ± {spoilt.std():.3f}")
 # ### 6.1 ★ Back in order
 #
 # Someone shuffled the queries of a model: new query n is old query `order[n]`. Put its outputs back into the old order. With
-# the order 1, 2, 0, its rows belong to old query 1, old query 2 and old query 0.
+# the order 1, 2, 0, row 0 belongs to old query 1, row 1 to old query 2, row 2 to old query 0.
 
 
 # %%

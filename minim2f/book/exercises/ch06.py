@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch06_layer_wrong, ch06_wrong, integer
+from minim2f.book.exercises import Exercise, ch06_wrong, ch06_wrong_layer, integer
 from minim2f.book.exercises.forbidden import watchful
 
 # ---- 6.1 queries back in their old order
@@ -182,5 +182,5 @@ EXERCISES = [
     Exercise("6.1", unshuffle, _shuffled, ch06_wrong.UNSHUFFLE, [_CYCLE, _SQUARE]),
     Exercise("6.2", my_position, _map, ch06_wrong.POSITION, _MAP_CORNERS),
     Exercise("6.3", cross_attention, _asked, ch06_wrong.CROSS, [_watched(2, 0), _watched(4, 1)]),
-    Exercise("6.4", pre_norm_layer, _layer, ch06_layer_wrong.LAYER),
+    Exercise("6.4", pre_norm_layer, _layer, ch06_wrong_layer.LAYER),
 ]
