@@ -16,7 +16,7 @@
 # - write cross-attention with several heads (6.3)
 # - write a decoder layer, positions where they belong (6.4)
 # - say why queries look first (Experiment)
-# - recognise queries that are twins (Break it)
+# - recognise twins among queries (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -74,8 +74,8 @@ where_we_are("queries", "masked attention")
 #
 # ### What and where
 #
-# A picture has four cells: a ball on the left, a ball on the right, water on the left, water on the right. A key has two
-# numbers: is it a ball (1 or 0), is it on the left (1 or 0). Our query wants the *left ball*. Its **content** says what,
+# A picture has four cells: a ball on the left, one on the right, water left, water right. A key has two numbers: is
+# it a ball (1 or 0), is it left (1 or 0). Our query wants the *left ball*. Its **content** says what,
 # $(\log 3, 0)$, its **position** where, $(0, \log 2)$. With logarithms the softmax is easy by hand: divide
 # $e^{score}$ by the sum of all four. (There is one head, without linear maps.)
 #
@@ -134,7 +134,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # $$\frac{2\pi\, y}{h} \Big/ 10000^{\,2 \lfloor i/2 \rfloor / (C/2)}$$
 #
-# and that of column $x$ the same with $w$. The C/2 numbers of the row come first, then those of the column.
+# and column $x$ the same with $w$. The C/2 numbers of the row come first.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
@@ -155,8 +155,6 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 
 # %% [markdown]
 # ## Slow and obvious
-#
-# One head; queries and cells one by one.
 
 
 # %%
@@ -265,7 +263,7 @@ shape_table(rows, meanings=meanings)
 #
 # ### How alike are two places?
 #
-# The cosine of two cells' sine positions tells how alike they are to a query that asks for a place: 1 if they are equal.
+# The cosine of their sine positions tells how alike two cells are to a query that asks for a place: 1 if equal.
 
 # %% tags=["demo"]
 sines = sine_position(torch.zeros(1, 64, 24, 24))[0]  # (C, h, w)
@@ -304,8 +302,7 @@ show(
 # %% [markdown]
 # ### What is each query for?
 #
-# Nobody has assigned a task to any query. Which classes does each of them name in 60 unseen scenes, and where are its masks on
-# average?
+# Nobody has assigned a task to any query. Which classes does each name in 60 unseen scenes, and where are its masks on average?
 
 # %%
 sixty = [scenes[i] for i in range(60)]
@@ -390,7 +387,7 @@ for layer, level in enumerate(("P5", "P4", "P3"), 1):
 # ### Permute the queries
 #
 # Nothing in a layer depends on a query's number. Put contents and positions in another order together, and the same
-# predictions come out in that order. (`arranged` exchanges both tables within its `with` block.)
+# predictions come out in that order.
 
 # %%
 from contextlib import contextmanager
@@ -400,7 +397,7 @@ tables = decoder.query_content.weight, decoder.query_position.weight
 
 @contextmanager
 def arranged(*replacements):
-    """Other contents, other positions for the queries, (N, C) each"""
+    """Within its block, queries have other contents and positions, (N, C) each"""
     before = [t.data for t in tables]
     for t, new in zip(tables, replacements):
         t.data = new
@@ -421,7 +418,7 @@ with torch.no_grad():
 # %% [markdown]
 # ### What a level's vector can do
 #
-# A layer always looks at the same level. So the vector that all its cells have in common can move into a bias:
+# A layer always looks at the same level. So the vector that its cells share can move into a bias:
 
 # %%
 # In all keys, it adds the same number to all scores of a query: the softmax does not notice.
@@ -437,7 +434,7 @@ with torch.no_grad():
 same(moved, added)
 
 # %% [markdown]
-# These vectors give no new ability, then. Whether they make learning easier is another question.
+# These vectors give no new ability. Whether they make learning easier is another question.
 
 # %% [markdown]
 # ## Experiment
@@ -516,11 +513,11 @@ for name, iou_ in zip(kinds, found.T):
 table(["IoU of the mask with the old query's", "moved by 1", "by 5", "by 11", "mean"], lines)
 
 # %% [markdown]
-# The hypothesis fails: here the content makes the query. That fits the equations. A prediction is read off $X$; $E$ has a
-# say only in where attention goes.
+# The hypothesis fails: here the content makes the query. A prediction is read off $X$; $E$ has a say only in where attention
+# goes.
 #
-# What are positions good for, then? Take one thing away, without new training, and measure the **fit**: for each segment, the
-# IoU of the best mask among the queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
+# Now take one thing away, without new training, and measure the **fit**: for each segment, the IoU of the best mask among the
+# queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
 
 # %%
 truth = [sample.masks.flatten(1) for sample in sixty]
@@ -583,14 +580,14 @@ table(["taken away", "fit", "difference"], lines)
 # %% [markdown]
 # Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that
 # shows. But most queries of this model have settled on a class or two, so *what* may be enough in these scenes. Two dogs side
-# by side need a *where*. Nor do we know how a model would do that was trained without positions.
+# by side need a *where*. And a model that is trained without positions may do otherwise.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Twins
 #
-# Forget both: contents are zero and not learned, and positions are zero too. Predict what sixteen queries make of a scene.
+# Forget both: contents are zero and not learned, and positions are zero too. Predict what comes out.
 
 # %% tags=["demo"]
 forgotten = minim2f.Mask2Former(minim2f.preset("tiny", learned_content=False)).eval()
@@ -604,13 +601,14 @@ assert (embeddings - embeddings[0]).abs().max() < 1e-5
 # tables tell queries apart.
 #
 # Does training part twins? Let the rows be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
-# one query; the others are to answer *none*. Count the different gradients of the 16 contents, for the loss on the last prediction:
+# one query; the others are to answer *none*. Count the different gradients of the 16 contents:
 
 # %%
 from minim2f.training.batches import collate
 from minim2f.training.losses import Criterion
 
 torch.manual_seed(0)
+# No deep supervision: the loss is that of the last prediction alone, so there is one matching.
 config = minim2f.preset("tiny", categories=scenes.categories, deep_supervision=False)
 equal = minim2f.Mask2Former(config)
 for t in (equal.decoder.query_content.weight, equal.decoder.query_position.weight):
@@ -680,7 +678,7 @@ exercise("6.1", unshuffle)
 # %% [markdown]
 # ### 6.2 ★★ Where each cell is
 #
-# Write the sine positions of a whole map from the equation. The example by hand is one of the tests.
+# Write the sine positions of a whole map from the equation.
 
 
 # %%
@@ -774,7 +772,6 @@ exercise("6.4", pre_norm_layer)
 # | order of a layer | look, talk, think | the same | the same; `self_attention_first` |
 # | contents $X_0$ | learned "query features" | `query_feat` | the same; `learned_content` |
 # | positions $E$ | learned | `query_embed`, added in every layer | the same |
-# | vector of a level | learned | `level_embed`, in keys and values | the same |
 
 # %% [markdown]
 # ## In the library
