@@ -1,0 +1,807 @@
+# %% [markdown]
+# # 6 · Queries and the transformer decoder
+#
+# Learned vectors look at a picture and talk to each other until each knows its segment: build the layer in which they do so.
+#
+# *read 45 min · run 20 s CPU · exercises 45 min*
+#
+# **Needs** chapter 4 · **Library** [`minim2f/model/transformer_decoder.py`](../minim2f/model/transformer_decoder.py), [`minim2f/model/position.py`](../minim2f/model/position.py) · **Paper** sections 3.1 and 3.2.2, Table 4b
+
+# %% [markdown]
+# ## You will be able to
+#
+# - compute attention by content and by position (The idea in small numbers)
+# - put shuffled queries back in order (6.1)
+# - write the sine positions of a map (6.2)
+# - write cross-attention with several heads (6.3)
+# - write a decoder layer, positions where they belong (6.4)
+# - say why queries look first (Experiment)
+# - recognise twins among queries (Break it)
+
+# %% [markdown]
+# ## Where we are
+
+# %% tags=["setup"]
+import matplotlib.pyplot as plt
+import torch
+
+import minim2f
+from minim2f import shapes
+from minim2f.book import exercise, same, setup, show, where_we_are
+from minim2f.book import library_table, shape_table, table
+
+setup(seed=0)
+
+# %% tags=["hide-input"]
+where_we_are("queries", "masked attention")
+
+# %% [markdown]
+# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The others are looked
+# at: the **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size. A vector of a map, C numbers, is a **cell**.
+#
+# A **query** is a vector of C numbers too. There are N, each to find one segment: a class
+# and a mask can be read off it at any moment (chapter 8). The **transformer decoder** fills queries with what they need to
+# know. Each layer has three steps:
+#
+# 1. **look**: cross-attention, each query reads the cells of one level;
+# 2. **talk**: self-attention, each query reads all queries;
+# 3. **think**: a feed-forward network (two linear maps, a ReLU between them) works on each query by itself.
+#
+# ### Attention in one breath
+#
+# - Some vectors ask, others answer. Linear maps turn who asks into $q$, and who answers into a **key** $k$ and a
+#   **value** $v$.
+# - The product of $q$ and $k$ is a **score**: how well the answer fits the question.
+# - A softmax turns the scores of one query into **weights**, positive numbers whose sum is 1.
+# - The query takes home the sum of all values, each times its weight.
+# - Several **attention heads** do this side by side, each with its own part of the C channels.
+# - In **cross-attention** cells answer, in **self-attention** the queries themselves do.
+
+# %% [markdown]
+# ## Predict
+#
+# DETR, an older model, talks first and looks second. The queries that enter layer 1 are learned: the same vectors for every
+# picture. What can they tell each other in their first talk about a picture of a ship, and what about one of a house?
+#
+# <details><summary>Answer</summary>
+#
+# The same in both. No query has looked yet, so what is said cannot depend on the picture. *Experiment* measures it.
+#
+# </details>
+
+# %% [markdown] tags=["demo"]
+# ## The idea in small numbers
+#
+# ### What and where
+#
+# A picture has four cells: a ball on the left, one on the right, water left, water right. A key has two numbers: is
+# it a ball (1 or 0), is it left (1 or 0). Our query wants the *left ball*. Its **content** says what,
+# $(\log 3, 0)$, its **position** where, $(0, \log 2)$. With logarithms the softmax is easy by hand: divide
+# $e^{score}$ by the sum of all four. (There is one head, without linear maps.)
+#
+# (`same` prints how far two results are apart, and stops the run if that is more than $10^{-5}$.)
+
+# %% tags=["demo"]
+keys = torch.tensor([[1.0, 1], [1, 0], [0, 1], [0, 0]])  # ball left, ball right, water left, right
+what, where = torch.tensor([3.0, 1]).log(), torch.tensor([1, 2.0]).log()
+brightness = torch.tensor([10.0, 2, 6, 0])  # the values: one number a cell
+
+weights = (keys @ (what + where)).softmax(0)
+same(weights, torch.tensor([6, 3, 2, 1]) / 12)
+same(weights @ brightness, 6.5)
+same((keys @ what).softmax(0), torch.tensor([3, 3, 1, 1]) / 8)
+same((keys @ where).softmax(0), torch.tensor([2, 1, 2, 1]) / 6)
+
+# %% [markdown] tags=["demo"]
+# By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The others have 3, 2 and $e^0 = 1$; the sum is 12.
+# The query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
+#
+# The content alone cannot tell the balls apart, nor the position ball from water; their sum singles out
+# one cell. What comes home is brightness: the *where* helped to choose, and is not in the values.
+#
+# ### A place as sines and cosines
+#
+# To the key of each cell a fixed vector is added, its **sine position**. Take a map of h = 2 rows and w = 3 columns with
+# C = 8 channels: four numbers tell the row, four the column. For row 1, column 1:
+#
+# - Rows count from 1, and the whole height is one turn of $2\pi$. So row 1 of 2 is the angle $2\pi · 1/2 = \pi$.
+# - The first two numbers are its sine and cosine: 0 and −1.
+# - The next two turn 100 times more slowly: sine and cosine of $\pi/100$, 0.0314 and 0.9995.
+# - Column 1 of 3 is the angle $2\pi/3$: 0.8660 and −0.5, then 0.0209 and 0.9998.
+
+# %% tags=["demo"]
+from minim2f.model.position import sine_position
+
+small = sine_position(torch.zeros(1, 8, 2, 3))  # (1, C, h, w); only the map's size counts
+by_hand = [0, -1, 0.0314, 0.9995, 0.8660, -0.5, 0.0209, 0.9998]
+same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
+
+# %% [markdown]
+# ## The equation
+#
+# One layer, from $X_{l-1}$ to $X_l$:
+#
+# $$A_l = \mathrm{LN}\big(X_{l-1} + \mathrm{attention}(X_{l-1} + E,\; Z_j + T_j,\; Z_j)\big)$$
+#
+# $$S_l = \mathrm{LN}\big(A_l + \mathrm{attention}(A_l + E,\; A_l + E,\; A_l)\big), \qquad X_l = \mathrm{LN}\big(S_l + \mathrm{FFN}(S_l)\big)$$
+#
+# where $\mathrm{attention}(\text{who asks},\, \text{keys},\, \text{values})$ maps each of the three linearly, and one head of
+# $d$ channels is
+#
+# $$\mathrm{softmax}(q\,k^T / \sqrt{d})\; v$$
+#
+# and the sine position of row $y = 1 \dots h$ has, in channel $i = 0 \dots C/2 - 1$, the sine (even $i$) or cosine (odd $i$) of
+#
+# $$\frac{2\pi\, y}{h} \Big/ 10000^{\,2 \lfloor i/2 \rfloor / (C/2)}$$
+#
+# and column $x$ the same with $w$. The C/2 numbers of the row come first.
+#
+# | letter | code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $l$ | `layer` | | number of the layer, from 1 |
+# | $j$ | `level` | | the level it looks at; levels take turns |
+# | B, N, C, hw | | | pictures, queries, channels, cells of the level |
+# | $X_l$ | `x` | (B, N, C) | contents of the queries; $X_0$ is learned |
+# | $E$ | `e` | (B, N, C) | their positions: learned, the same in every layer |
+# | $Z_j$ | `memory` | (B, hw, C) | cells, plus one learned vector for the level |
+# | $T_j$ | `position` | (1, hw, C) | sine positions of the cells |
+# | $A_l$, $S_l$ | `A`, `S` | (B, N, C) | contents after looking, after talking |
+# | $q$, $k$, $v$ | `q`, `k`, `v` | (N, d), (hw, d), (hw, d) | of one head |
+# | LN | `cross_norm`, `self_norm`, `ffn_norm` | | layer norm: mean 0, spread 1 for each vector |
+# | FFN | `ffn` | | feed-forward network |
+#
+# $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
+# and to keys, never to values. The vector of a level, in $Z$, reaches both.
+
+# %% [markdown]
+# ## Slow and obvious
+
+
+# %%
+def slow_attention(q, k, v):
+    """One head: (N, d), (hw, d), (hw, d) -> (N, d)"""
+    brought = torch.zeros(len(q), v.shape[1])
+    for n in range(len(q)):
+        powers = [(q[n] @ k[cell] / q.shape[1] ** 0.5).exp() for cell in range(len(k))]
+        for cell in range(len(k)):
+            brought[n] += powers[cell] / sum(powers) * v[cell]
+    return brought
+
+
+# %% [markdown]
+# ## Fast and short
+#
+# Both loops are matrix products. What the heads bring is laid side by side.
+
+
+# %% tags=["demo"]
+def attend(q, k, v):
+    """One head: (N, d), (hw, d), (hw, d) -> (N, d)"""
+    return (q @ k.T / q.shape[1] ** 0.5).softmax(1) @ v
+
+
+def by_heads(q, k, v, heads):
+    """(N, C), (hw, C), (hw, C) -> (N, C)"""
+    parts = zip(q.chunk(heads, 1), k.chunk(heads, 1), v.chunk(heads, 1))
+    return torch.cat([attend(*part) for part in parts], 1)
+
+
+# %%
+N, cells, C, heads = 3, 10, 8, 2
+q, k, v = torch.randn(N, C), torch.randn(cells, C), torch.randn(cells, C)
+same(attend(q, k, v), slow_attention(q, k, v))
+first = slow_attention(q[:, :4], k[:, :4], v[:, :4])
+same(by_heads(q, k, v, heads)[:, :4], first)
+
+# %% [markdown]
+# Now the layer. `nn.MultiheadAttention` is PyTorch's attention, linear maps included; *Checkpoint* compares ours with it.
+# `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look; here it comes ready-made.
+# `shapes.check` stops the run if a shape is not what the letters say; under `@shapes.scoped` a letter keeps its size.
+
+# %% tags=["demo"]
+from torch import nn
+
+
+class MyLayer(nn.Module):
+    def __init__(self, C, heads, wide):
+        super().__init__()
+        self.cross_attention = nn.MultiheadAttention(C, heads, batch_first=True)
+        self.self_attention = nn.MultiheadAttention(C, heads, batch_first=True)
+        # The third entry does nothing; the library has its dropout there, so names agree.
+        self.ffn = nn.Sequential(nn.Linear(C, wide), nn.ReLU(), nn.Identity(), nn.Linear(wide, C))
+        self.cross_norm, self.self_norm, self.ffn_norm = (nn.LayerNorm(C) for _ in range(3))
+
+    @shapes.scoped
+    def forward(self, x, e, memory, position, blocked):
+        seen, _ = self.cross_attention(x + e, memory + position, memory, attn_mask=blocked)
+        A = shapes.check("A", self.cross_norm(x + seen), "B N C")
+        heard, _ = self.self_attention(A + e, A + e, A)
+        S = shapes.check("S", self.self_norm(A + heard), "B N C")
+        return shapes.check("X", self.ffn_norm(S + self.ffn(S)), "B N C")
+
+
+# %% [markdown]
+# ## Shapes
+#
+# The trained tiny model has 16 queries and three layers. `shapes.watch` keeps what the library checks on an unseen scene. (The
+# [tensor walkthrough](W_the_tensor_walkthrough.ipynb) has this for the published size.)
+
+# %% tags=["demo"]
+model = minim2f.load("tiny")
+decoder = model.decoder
+scenes = minim2f.data.open_dataset("scenes", split="val")
+
+
+@torch.no_grad()
+def watched(model, sample):
+    """What the library names on the way, {"X_0": ..., "P5": ...}; the tensor is in .tensor"""
+    with shapes.watch() as rows:
+        model(model.batch([sample.image]))
+    return rows
+
+
+rows = watched(model, scenes[9])
+
+# %% tags=["hide-input"]
+meanings = {
+    "X_0": "a channel of a query's learned content",
+    "Q_1": "a channel of a query, as it asks in layer 1",
+    "K_1": "a channel of a cell of P5, as it answers: it knows its place",
+    "V_1": "the same as it is taken home: it does not",
+    "A_1": "a channel of a query after looking",
+    "S_1": "a channel of a query after talking",
+    "X_1": "a channel of a query after layer 1",
+    "K_2": "a channel of a cell of P4, as it answers",
+    "K_3": "a channel of a cell of P3",
+    "X_3": "a channel of a query at the end",
+    "class_logits_3": "how much a query is for a class, or for none",
+}
+shape_table(rows, meanings=meanings)
+
+# %% [markdown] tags=["demo"]
+# ## Look
+#
+# ### How alike are two places?
+#
+# The cosine of their sine positions tells how alike two cells are to a query that asks for a place: 1 if equal.
+
+# %% tags=["demo"]
+sines = sine_position(torch.zeros(1, 64, 24, 24))[0]  # (C, h, w)
+
+
+def alike(y, x):
+    """(h, w): the cosine of every cell's position with that of cell y, x"""
+    product = torch.einsum("c,chw->hw", sines[:, y, x], sines)
+    return product / sines[:, y, x].norm() ** 2  # all cells have the same norm
+
+
+# %% tags=["demo", "hide-input"]
+panels = [
+    ("channel 0: the row", sines[0], None),
+    ("channel 32: the column", sines[32], None),
+    ("like the middle", alike(12, 12), (12, 12)),
+    ("like cell 2, 5", alike(2, 5), (2, 5)),
+]
+fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.5), layout="constrained")
+for number, (ax, (title, values, at)) in enumerate(zip(axes, panels)):
+    panel = ax.imshow(values, vmin=-1 if number < 2 else None, vmax=1)
+    ax.set(title=title, xticks=[], yticks=[])
+    if at:
+        ax.plot(at[1], at[0], "x", color="black", ms=8, mew=2)
+    if number > 0:
+        fig.colorbar(panel, ax=ax, shrink=0.75)
+show(
+    fig,
+    "Four maps of 24 by 24 cells: a sine, one wave from top to bottom; the same from left to right; "
+    "and how like all cells are to the middle, and to a cell near the upper edge.",
+    "Third and fourth: it gets darker away from the cross. Seen from a cell near the edge, the "
+    "opposite side is a little lighter again, because a whole map is one turn. Full light far from "
+    "the cross would mean that two places cannot be told apart.",
+)
+
+# %% [markdown]
+# ### What is each query for?
+#
+# Nobody has assigned a task to any query. Which classes does each name in 60 unseen scenes, and where are its masks on average?
+
+# %%
+sixty = [scenes[i] for i in range(60)]
+images = model.batch([sample.image for sample in sixty])
+names = [c["name"] for c in scenes.categories]
+
+
+@torch.no_grad()
+def answers():
+    """Masks (60, N, cells) and classes (60, N) of all queries; the last class is none"""
+    prediction = model(images)
+    return prediction.mask_logits.flatten(2) > 0, prediction.class_logits.argmax(-1)
+
+
+drawn, named = answers()
+speaks = named < len(names)  # (60, N): the query names a class
+busy = speaks.sum(0).argsort(descending=True, stable=True)[:12].tolist()
+often = [named[speaks[:, n], n].bincount().sort(descending=True).values for n in busy]
+assert sum(bool(times[:2].sum() > 0.9 * times.sum()) for times in often) >= 8
+
+# %% tags=["hide-input"]
+from collections import Counter
+
+fig, axes = plt.subplots(2, 6, figsize=(9.4, 3.9), layout="constrained")
+for ax, n in zip(axes.flat, busy):
+    mine = speaks[:, n]
+    shown = ax.imshow(drawn[mine, n].float().mean(0).view(24, 24), vmin=0, vmax=1)
+    counted = Counter(names[c].split("-")[0] for c in named[mine, n].tolist()).most_common(2)
+    ax.set_title(
+        f"query {n}: {mine.sum()} scenes\n" + ", ".join(f"{c} {times}" for c, times in counted),
+        fontsize=8,
+    )
+    ax.set(xticks=[], yticks=[])
+fig.colorbar(shown, ax=axes, shrink=0.7, label="share of its masks that cover a cell")
+show(
+    fig,
+    "The twelve queries that name a class most often in 60 scenes: the mean of each one's masks, the number of "
+    "scenes, and the two classes that it names most often.",
+    "Light: covered by nearly all of its masks. Most queries of this model have settled on one or two "
+    "classes. Twelve equal panels would be a bug, see Break it.",
+)
+
+# %% [markdown]
+# ## Checkpoint
+#
+# First the outside witness. `nn.MultiheadAttention` keeps three linear maps on top of each other in one matrix: for who asks,
+# for keys, for values. With them our attention gives PyTorch's numbers.
+
+# %%
+from torch.nn import functional as F
+
+torchs = nn.MultiheadAttention(C, heads, batch_first=True)
+nn.init.normal_(torchs.in_proj_bias)  # PyTorch starts it at zero, where a mistake would not show
+maps = zip((q, k, v), torchs.in_proj_weight.chunk(3), torchs.in_proj_bias.chunk(3))
+brought = by_heads(*(F.linear(*parts) for parts in maps), heads)
+same(torchs.out_proj(brought), torchs(q[None], k[None], v[None])[0][0])
+
+# %% [markdown]
+# Then three such layers, one after the other, with the weights of the trained model: the library's $X_1$, $X_2$ and $X_3$.
+
+
+# %%
+def as_mine(layer):
+    """MyLayer with the weights of a layer of the library; PyTorch has other names for two"""
+    mine = MyLayer(model.config.channels, model.config.num_heads, model.config.ffn_channels)
+    theirs = layer.state_dict()
+    mine.load_state_dict({n.replace("in_proj.", "in_proj_"): w for n, w in theirs.items()})
+    return mine.eval()
+
+
+x, e = rows["X_0"].tensor, decoder.query_position.weight[None]
+for layer, level in enumerate(("P5", "P4", "P3"), 1):
+    features = rows[level].tensor
+    position = sine_position(features).flatten(2).mT  # (1, C, h, w) -> (1, hw, C)
+    memory = features.flatten(2).mT + decoder.level_embed.weight[layer - 1]
+    blocked = ~rows[f"M_{layer - 1}"].tensor[0]
+    with torch.no_grad():
+        x = as_mine(decoder.layers[layer - 1])(x, e, memory, position, blocked)
+    same(x, rows[f"X_{layer}"].tensor, tolerance=1e-4)
+
+# %% [markdown]
+# ### Permute the queries
+#
+# Nothing in a layer depends on a query's number. Put contents and positions in another order together, and the same
+# predictions come out in that order.
+
+# %%
+from contextlib import contextmanager
+
+tables = decoder.query_content.weight, decoder.query_position.weight
+
+
+@contextmanager
+def arranged(*replacements):
+    """Within its block, queries have other contents and positions, (N, C) each"""
+    before = [t.data for t in tables]
+    for t, new in zip(tables, replacements):
+        t.data = new
+    try:
+        yield
+    finally:
+        for t, old in zip(tables, before):
+            t.data = old
+
+
+contents, positions = (t.data.clone() for t in tables)
+order = torch.randperm(16)
+with torch.no_grad():
+    in_order = model(images[:4]).class_logits  # (4, N, K+1)
+    with arranged(contents[order], positions[order]):
+        same(model(images[:4]).class_logits, in_order[:, order], tolerance=1e-4)
+
+# %% [markdown]
+# ### What a level's vector can do
+#
+# A layer always looks at the same level. So the vector that its cells share can move into a bias:
+
+# %%
+# In all keys, it adds the same number to all scores of a query: the softmax does not notice.
+# In all values, it adds its linear map to what is brought home, because weights sum to 1.
+attention, vector = decoder.layers[0].cross_attention, decoder.level_embed.weight[0]
+weight, bias = (p.chunk(3)[2] for p in (attention.in_proj.weight, attention.in_proj.bias))
+bare, asks = rows["P5"].tensor.flatten(2).mT, rows["X_0"].tensor + e
+with torch.no_grad():
+    added = attention(asks, bare + vector, bare + vector)
+    bias += weight @ vector  # the part of the bias that belongs to values
+    moved = attention(asks, bare, bare)
+    bias -= weight @ vector
+same(moved, added)
+
+# %% [markdown]
+# These vectors give no new ability. Whether they make learning easier is another question.
+
+# %% [markdown]
+# ## Experiment
+#
+# ### Look first or talk first?
+#
+# *Hypothesis:* a talk before the first look tells nothing about the picture. Both orders, three seeds of random weights, two
+# scenes: how far apart is $S_l$ between them? (Root of the mean squared difference; numbers in $S_l$ have a spread of 1.)
+
+
+# %%
+def between_pictures(seed, **switches):
+    """Difference of S_1, S_2, S_3 between two scenes; difference of S_1 between queries"""
+    torch.manual_seed(seed)
+    fresh = minim2f.Mask2Former(minim2f.preset("tiny", **switches)).eval()
+    one, two = (watched(fresh, scenes[i]) for i in (3, 9))
+    talks = [(one[f"S_{l}"].tensor, two[f"S_{l}"].tensor) for l in (1, 2, 3)]
+    apart = [(a - b).square().mean().sqrt() for a, b in talks]
+    return torch.stack([*apart, one["S_1"].tensor.std(1).mean()])
+
+
+orders = {
+    "look first": {},
+    "talk first": {"self_attention_first": True},
+    "talk first, contents zero": {"self_attention_first": True, "learned_content": False},
+}
+measured = {o: torch.stack([between_pictures(s, **orders[o]) for s in range(3)]) for o in orders}
+assert (measured["talk first"][:, 0] == 0).all() and (measured["look first"][:, 0] > 0.01).all()
+assert measured["talk first, contents zero"][:, [0, 3]].max() < 1e-5
+
+# %% tags=["hide-input"]
+lines = []
+for name, values in measured.items():
+    lines.append([name, *(f"{m:.2f} ± {s:.2f}" for m, s in zip(values.mean(0), values.std(0)))])
+table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between queries"], lines)
+
+# %% [markdown]
+# The first talk says the same about every picture, so its result could be learned as contents at once. (Only the
+# prediction before layer 1, and its mask, come before that talk.)
+#
+# In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same.
+#
+# On COCO the paper reports 51.9 PQ (panoptic quality, chapter 13) for looking first, 51.6 for talking first, and 51.2 for contents
+# that start at zero. Repeated runs scatter by about 0.2.
+
+# %% [markdown]
+# ### What makes a query: its content or its position?
+#
+# *Hypothesis:* both count. Give every query of the trained model another one's content, and leave it its position. Whose masks
+# does it draw now? Contents move by 1, 5 or 11 places; counted are pairs, in 60 scenes, of which both old queries named a
+# class.
+
+
+# %%
+def iou(a, b):
+    """Pixels in both masks over pixels in either; 0 if there are none"""
+    return (a & b).sum(-1) / (a | b).sum(-1).clamp(min=1)
+
+
+found = []
+for places in (1, 5, 11):
+    with arranged(contents.roll(places, 0), positions):
+        mixed, _ = answers()
+    giver, both = drawn.roll(places, 1), speaks & speaks.roll(places, 1)
+    like = [iou(*pair)[both] for pair in ((mixed, giver), (mixed, drawn), (giver, drawn))]
+    found.append([*(x.mean() for x in like), (like[0] > like[1]).float().mean()])
+found = torch.tensor(found)
+assert (found[:, 0] > found[:, 1] + 0.5).all() and (found[:, 3] > 0.9).all()
+
+# %% tags=["hide-input"]
+kinds = ["that gave the content", "that gave the position", "the two old ones with each other"]
+lines = []
+for name, iou_ in zip(kinds, found.T):
+    each = (f"{value:.2f}" for value in iou_)
+    lines.append([name, *each, f"{iou_.mean():.2f} ± {iou_.std():.2f}"])
+table(["IoU of the mask with the old query's", "moved by 1", "by 5", "by 11", "mean"], lines)
+
+# %% [markdown]
+# The hypothesis fails: here the content makes the query. A prediction is read off $X$; $E$ has a say only in where attention
+# goes.
+#
+# Now take one thing away, without new training, and measure the **fit**: for each segment, the IoU of the best mask among the
+# queries that name its class, or 0. Differences are taken within four sets of 15 scenes.
+
+# %%
+truth = [sample.masks.flatten(1) for sample in sixty]
+
+
+@torch.no_grad()
+def fit():
+    """The mean fit of the segments of each of the four sets, (4,)"""
+    prediction, best = model(images), []
+    masks = F.interpolate(prediction.mask_logits, scale_factor=4, mode="bilinear") > 0
+    classes = prediction.class_logits.argmax(-1)
+    for b, sample in enumerate(sixty):
+        fits = iou(masks[b].flatten(1)[:, None], truth[b][None])  # (N, G)
+        best.append((fits * (classes[b][:, None] == sample.labels)).amax(0))
+    return torch.stack([torch.cat(best[i : i + 15]).mean() for i in range(0, 60, 15)])
+
+
+usual = fit()
+lost = {}
+for name, tables_ in {
+    "all positions of queries zero": (contents, positions * 0),
+    "all contents of queries zero": (contents * 0, positions),
+}.items():
+    with arranged(*tables_):
+        lost[name] = fit() - usual
+
+# %%
+from unittest.mock import patch
+
+from minim2f.model.transformer_decoder import TransformerDecoder
+
+# A level of the library has the fields memory, for values, and keys, the same plus sine positions.
+make = TransformerDecoder._level
+
+
+def changed(**fields):
+    """fit(), with a field of each level replaced by another: changed(keys="memory")"""
+
+    def other(*args):
+        level = make(*args)
+        return level._replace(**{name: getattr(level, by) for name, by in fields.items()})
+
+    with patch.object(TransformerDecoder, "_level", other):  # exchanged within this block only
+        return fit()
+
+
+lost["keys without sine positions"] = changed(keys="memory") - usual
+assert lost["all contents of queries zero"].mean() < -0.3
+assert -0.12 < lost["all positions of queries zero"].mean() < -0.03
+assert lost["keys without sine positions"].abs().max() < 0.01
+
+# %% tags=["hide-input"]
+lines = [["nothing", f"{usual.mean():.2f} ± {usual.std():.2f}", ""]]
+for name, difference in lost.items():
+    values = usual + difference
+    lines.append([name, f"{values.mean():.2f} ± {values.std():.2f}"])
+    lines[-1].append(f"{difference.mean():+.3f} ± {difference.std():.3f}")
+table(["taken away", "fit", "difference"], lines)
+
+# %% [markdown]
+# Without contents about half of the fit is lost, without positions less than a tenth, without sine positions nothing that
+# shows. But most queries of this model have settled on a class or two, so *what* may be enough in these scenes. Two dogs side
+# by side need a *where*. And a model that is trained without positions may do otherwise.
+
+# %% [markdown] tags=["demo"]
+# ## Break it
+#
+# ### Twins
+#
+# Forget both: contents are zero and not learned, and positions are zero too. Predict what comes out.
+
+# %% tags=["demo"]
+forgotten = minim2f.Mask2Former(minim2f.preset("tiny", learned_content=False)).eval()
+nn.init.zeros_(forgotten.decoder.query_position.weight)
+embeddings = watched(forgotten, scenes[9])["E'_object"].tensor[0]  # (N, C): what draws the masks
+print(f"largest difference between two queries: {(embeddings - embeddings[0]).abs().max():.0e}")
+assert (embeddings - embeddings[0]).abs().max() < 1e-5
+
+# %% [markdown]
+# Sixteen times the same mask. All weights serve all queries alike, so equal vectors stay equal. Only the rows of the two
+# tables tell queries apart.
+#
+# Does training part twins? Let the rows be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
+# one query; the others are to answer *none*. Count the different gradients of the 16 contents:
+
+# %%
+from minim2f.training.batches import collate
+from minim2f.training.losses import Criterion
+
+torch.manual_seed(0)
+# No deep supervision: the loss is that of the last prediction alone, so there is one matching.
+config = minim2f.preset("tiny", categories=scenes.categories, deep_supervision=False)
+equal = minim2f.Mask2Former(config)
+for t in (equal.decoder.query_content.weight, equal.decoder.query_position.weight):
+    t.data[:] = t.data[0].clone()
+batch, targets = collate(equal, [scenes[9]])
+losses = Criterion(config)(equal(batch), targets, torch.Generator().manual_seed(0))
+sum(losses.values()).backward()
+gradient = equal.decoder.query_content.weight.grad
+differ = (gradient[:, None] - gradient).abs().amax(2) > 1e-3 * gradient.abs().max()  # (N, N)
+groups = len(differ.unique(dim=0))
+G = len(targets[0].labels)
+assert groups == G + 1
+print(f"{G} segments, {groups} different gradients among 16 queries")
+
+# %% [markdown]
+# One more than there are segments: each matched query has a gradient of its own, all others share one and stay twins.
+# So matching parts twins. Where neither table is learned, nothing can: no weight belongs to one query alone.
+
+# %% [markdown]
+# ### Positions added to values
+#
+# Someone writes `memory + position` for the values as well. What does the trained model lose?
+
+# %%
+lost["sine positions in the values"] = changed(memory="keys") - usual
+spoilt = lost["sine positions in the values"]
+assert -0.06 < spoilt.mean() < -0.002
+print(f"difference in fit: {spoilt.mean():+.3f} ± {spoilt.std():.3f}")
+
+# %% [markdown]
+# Nothing crashes, and the fit falls by a few hundredths at most.
+#
+# **How to notice it in your own training.** Print the largest difference between two queries. Compare your layer, number by number,
+# with one that you trust.
+
+# %% [markdown]
+# ## Exercises
+#
+# ### 6.1 ★ Back in order
+#
+# Someone shuffled the queries of a model: new query n is old query `order[n]`. Put its outputs back into the old order. With
+# the order 1, 2, 0, row 0 belongs to old query 1, row 1 to old query 2, row 2 to old query 0.
+
+
+# %%
+def unshuffle(outputs, order):
+    """(B, N, C), (N,) -> (B, N, C): the outputs of old query 0, 1, 2 ..."""
+    ...
+
+
+exercise("6.1", unshuffle)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# For each old query you need the place at which it stands now. Find these places for the order 1, 2, 0 by hand: old query 0
+# stands at place 2.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `argsort` tells where the smallest number stands, then where the next one does.
+#
+# </details>
+
+# %% [markdown]
+# ### 6.2 ★★ Where each cell is
+#
+# Write the sine positions of a whole map from the equation.
+
+
+# %%
+def my_position(channels, height, width):
+    """C, h, w -> (C, h, w)"""
+    ...
+
+
+exercise("6.2", my_position)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Do the rows first: an angle for each channel and row, (C/2, h). Then copy it along the columns.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `i // 2` gives a sine and the cosine after it the same frequency; `torch.where` chooses between both; `expand` copies.
+#
+# </details>
+
+# %% [markdown]
+# ### 6.3 ★★ Cross-attention with heads
+#
+# For a batch, with the linear maps: `weight` and `bias` hold three on top of each other, as in *Checkpoint*. Stop before the
+# output map. Positions have been added already. Do without PyTorch's attention.
+
+
+# %%
+def cross_attention(queries, keys, values, weight, bias, heads):
+    """(B, N, C), (B, hw, C), (B, hw, C), (3C, C), (3C,) -> (B, N, C)"""
+    ...
+
+
+exercise("6.3", cross_attention)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Map, split the channels into heads, scores, softmax over the cells, weighted sum, join.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `x.unflatten(2, (heads, -1))` splits channels, giving (B, hw, heads, d). `torch.einsum` can name the axes, with the heads
+# among them.
+#
+# </details>
+
+# %% [markdown]
+# ### 6.4 ★★★ A layer that normalises first
+#
+# In the official code's other kind of layer (`PRE_NORM`), norms stand before the steps: a step gets normalised contents, and
+# its result is added to the contents as they were. Neither sums nor cells are normalised. Positions are added after the norm,
+# where the equation has them. Look, talk, think.
+
+
+# %%
+def pre_norm_layer(x, e, memory, position, look, talk, ffn, norms):
+    """x, e (B, N, C); memory, position (B, hw, C) -> (B, N, C)
+
+    look and talk are functions of (who asks, keys, values), with all linear maps in them;
+    ffn and each of the three norms are functions of contents.
+    """
+    ...
+
+
+exercise("6.4", pre_norm_layer)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Three lines of the form `x = x + step(...)`, where `...` is made of `norm(x)`.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Of the six inputs of the two attentions, four carry positions. The values do not.
+#
+# </details>
+
+# %% [markdown]
+# ## Paper, official code, ours
+#
+# | | paper | official code | ours |
+# | --- | --- | --- | --- |
+# | order of a layer | look, talk, think | the same | the same; `self_attention_first` |
+# | contents $X_0$ | learned "query features" | `query_feat` | the same; `learned_content` |
+# | positions $E$ | learned | `query_embed`, added in every layer | the same |
+
+# %% [markdown]
+# ## In the library
+
+# %% tags=["hide-input"]
+home = "minim2f.model.transformer_decoder"
+library_table(
+    {
+        "by_heads": f"{home}.Attention",
+        "MyLayer": f"{home}.DecoderLayer",
+        "the loop over layers": f"{home}.TransformerDecoder",
+        "memory, position": f"{home}.Level",
+        "my_position": "minim2f.model.position.sine_position",
+    }
+)
+
+# %% [markdown]
+# ## Recap
+#
+# - Content and position add up in the scores.
+# - A query's number means nothing: `argsort` undoes a shuffle.
+# - A place is sines and cosines, the row first.
+# - Heads share the channels; each has its own softmax.
+# - Positions go to who asks and to keys.
+# - Before the first look, a talk is the same for every picture.
+# - Equal rows are twins, until matching parts them.
+
+# %% [markdown]
+# ## Further reading
+#
+# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: the order of a layer, learned contents.
+# - [DETR](https://arxiv.org/abs/2005.12872): where the layer comes from.
+# - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, the square root, sines.
