@@ -1,19 +1,22 @@
 # %% [markdown]
 # # 8 · Heads and deep supervision
 #
-# One sentence that promises something: after this chapter you can turn any scores into probabilities.
+# Read a class and a mask off every query after every layer, and see a query's embedding for what it is: a filter.
 #
-# *read 15 min · run 10 s CPU · exercises 10 min*
+# *read 50 min · run 20 s CPU · exercises 50 min*
 #
-# **Needs** nothing · **Library** [`minim2f/shapes.py`](../minim2f/shapes.py) · **Paper** section 3.2
+# **Needs** chapters 6 and 7 · **Library** [`minim2f/model/transformer_decoder.py`](../minim2f/model/transformer_decoder.py), [`minim2f/model/mask2former.py`](../minim2f/model/mask2former.py) · **Paper** sections 3.2 and 3.2.2
 
 # %% [markdown]
 # ## You will be able to
 #
-# - compute a softmax by hand (The idea in small numbers)
-# - implement it so that large scores
-#   do no harm (8.1)
-# - recognise an overflow (Break it)
+# - make a class and a mask from one query by hand (The idea in small numbers)
+# - write all masks of a batch as one product (8.1)
+# - write the heads of a layer from their weights (8.2)
+# - find the channels of which a mask is made (8.3)
+# - tell after which layer a mask is good enough (8.4)
+# - say what a loss on every prediction changed in eight training runs (Experiment)
+# - recognise three mistakes that pictures hardly show (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -33,130 +36,671 @@ setup(seed=0)
 where_we_are("heads")
 
 # %% [markdown]
-# Whatever the chapter needs from earlier ones comes back here, in five lines.
+# What you need of earlier chapters:
+#
+# - A **query** is a vector of $C$ numbers that is to find one **segment**, an object or a stretch of sky. There are $N$ queries.
+# - The transformer decoder has $3L$ **layers**. Each turns the queries $X_{l-1}$ into $X_l$, after a look at the picture. The
+#   **raw queries** $X_0$ are learned numbers, the same for every picture.
+# - $F_{pixel}$ is a map at 1/4 of the picture's size: a vector of $C$ numbers for each place. In this chapter a place of this
+#   map is called a **pixel**.
+# - A **logit** is a score before it becomes a probability: through a softmax for classes, through a sigmoid for masks. A mask
+#   logit above 0 is a probability above 0.5, and the pixel is inside the mask.
+#
+# A **head** is a small network that turns a query into an answer. (The attention heads of chapter 7 are something else.)
+# There are two. The **class head** makes $K+1$ logits, $K$ classes and "no object". The **mask head** makes a **mask
+# embedding** $E'$, $C$ numbers, whose products with all pixels are the mask.
+#
+# The heads read the queries after every layer, and before the first. That makes $3L+1$ predictions, numbered 0 to $3L$. The
+# last one is the answer. In **deep supervision**, training puts a loss on all of them.
 
 # %% [markdown]
 # ## Predict
 #
-# One guess before any code. Which of two equal scores wins?
+# The raw queries $X_0$ are the same for every picture. Are the classes of prediction 0 the same for every picture?
+# And its masks?
 #
 # <details><summary>Answer</summary>
 #
-# Neither.
+# The classes are the same, since they are made from $X_0$ alone. The masks are not: the embeddings are the same, but they are
+# multiplied with $F_{pixel}$, which is made from the picture. *Shapes* checks both.
 #
 # </details>
 
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# Numbers small enough for hand work. A cell that is shown in class is tagged `demo`.
+# Let $C = 2$, and let the picture have 2 × 3 pixels, which are red on the left and blue on the right. The first channel of
+# $F_{pixel}$ says how red a pixel is, the second how blue. Two queries have the embeddings (2, −1) and (−1, 1).
 
 # %% tags=["demo"]
-scores = torch.tensor([0.0, 0.0])
-assert scores.softmax(0).tolist() == [0.5, 0.5]
+pixel_features = torch.tensor(
+    [
+        [[0.9, 0.8, 0.1], [0.7, 0.4, 0.0]],  # red
+        [[0.0, 0.1, 0.9], [0.2, 0.5, 0.8]],  # blue
+    ]
+)  # (C, h, w)
+embeddings = torch.tensor([[2.0, -1.0], [-1.0, 1.0]])  # (N, C)
+
+# %% [markdown] tags=["demo"]
+# Take the middle pixel of the lower row. It has red 0.4 and blue 0.5. Query 0 gives it the logit 2 · 0.4 − 1 · 0.5 = 0.3, query 1
+# gives it −1 · 0.4 + 1 · 0.5 = 0.1. Both are positive, so the pixel is inside both masks. That is allowed: each mask has its own
+# sigmoid, and queries compete for pixels only at inference (chapter 12).
+#
+# (`same` stops the run if two results differ by more than $10^{-5}$.)
+
+# %% tags=["demo"]
+pixel = pixel_features[:, 1, 1]
+same(embeddings[0] @ pixel, 0.3)
+same(embeddings[1] @ pixel, 0.1)
+
+# %% [markdown] tags=["demo"]
+# An embedding is thus a **filter**. It weighs the channels, and keeps the pixels where the weighted sum is positive. Query 0 asks for
+# pixels that are more than half as red as they are blue, query 1 for those that are more blue than red.
+
+# %% tags=["demo", "hide-input"]
+def cells(ax, values, title, low, high):
+    """A map with its numbers; a thick line goes round the positive ones if there are negative ones."""
+    ax.imshow(values, cmap="cividis", vmin=low, vmax=high)
+    for (y, x), value in zip(torch.cartesian_prod(torch.arange(2), torch.arange(3)), values.flatten()):
+        dark = value < (low + high) / 2
+        ax.text(x, y, f"{value:.1f}", ha="center", va="center", color="white" if dark else "black")
+    if values.min() < 0:
+        fine = values.repeat_interleave(20, 0).repeat_interleave(20, 1)
+        across, down = torch.linspace(-0.475, 2.475, 60), torch.linspace(-0.475, 1.475, 40)
+        ax.contour(across, down, fine > 0, levels=[0.5], colors="red", linewidths=2)
+    ax.set_title(title, fontsize=10)
+    ax.axis("off")
+
+
+fig, axes = plt.subplots(1, 4, figsize=(9, 1.7), layout="constrained")
+logits = torch.einsum("nc,chw->nhw", embeddings, pixel_features)
+cells(axes[0], pixel_features[0], "channel 0: red", 0, 1)
+cells(axes[1], pixel_features[1], "channel 1: blue", 0, 1)
+cells(axes[2], logits[0], "query 0: 2 red − blue", -2, 2)
+cells(axes[3], logits[1], "query 1: blue − red", -2, 2)
+show(
+    fig,
+    "Four maps of 2 by 3 numbers: the red and the blue channel, and the mask logits of two queries. "
+    "Query 0 is positive in four pixels on the left, query 1 in three on the right.",
+    "Light is high. The red line encloses positive logits, the masks. The middle pixel of the lower row is "
+    "inside both.",
+)
+
+# %% [markdown] tags=["demo"]
+# Now the class of query 0. Say the query is (5, 1). A **layer norm** first subtracts the mean, 3, which leaves (2, −2), and divides
+# by the root of the mean square, 2. That gives $z$ = (1, −1). (Then a learned scale and shift follow; here they do nothing.) The
+# class head is one linear layer: each class has $C$ weights and a bias. Let the classes be ball and sea.
+#
+# | | weights | bias | logit of $z$ |
+# | --- | --- | --- | --- |
+# | ball | 2, 0 | 0 | 2 |
+# | sea | 0, 2 | 0 | −2 |
+# | no object | 0, 0 | 1 | 1 |
+#
+# The softmax of 2, −2 and 1 is 0.72, 0.01 and 0.27: the query says "ball".
+
+# %% tags=["demo"]
+from torch.nn import functional
+
+z = functional.layer_norm(torch.tensor([5.0, 1.0]), (2,))
+same(z, torch.tensor([1.0, -1.0]))
+weight, bias = torch.tensor([[2.0, 0], [0, 2], [0, 0]]), torch.tensor([0.0, 0, 1])
+p = functional.linear(z, weight, bias).softmax(0)
+same(p, torch.tensor([0.72, 0.01, 0.27]), tolerance=0.01)
 
 # %% [markdown]
 # ## The equation
 #
-# $$p_i = e^{s_i} / \sum_j e^{s_j}$$
+# For $l = 0, \dots, 3L$:
+#
+# $$Z_l = \mathrm{LayerNorm}(X_l), \qquad c_l = \mathrm{Linear}(Z_l), \qquad E'_l = \mathrm{MLP}(Z_l)$$
+#
+# $$M'_l(n, y, x) = \sum_{c=1}^{C} E'_l(n, c)\, F_{pixel}(c, y, x)$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $s$ | `scores` | (N,) | one score a class |
+# | $l$ | `layer` | | number of the prediction, 0 for the raw queries |
+# | $X_l$ | `X_0` for $l=0$ | (B, N, C) | the queries after layer $l$ |
+# | $Z_l$ | `z` | (B, N, C) | the same, normalised |
+# | $c_l$ | `class_logits` | (B, N, K+1) | class logits, the last is "no object" |
+# | $E'_l$ | `embeddings` | (B, N, C) | mask embeddings |
+# | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | pixel features |
+# | $M'_l$ | `mask_logits` | (B, N, H/4, W/4) | mask logits |
+#
+# MLP is the mask head: three linear layers with a ReLU (negative numbers become 0) after the first and the second. The norm and
+# both heads exist once: the same weights serve all $3L+1$ predictions. Chapter 7's attention mask $M_l$ is made from $M'_l$:
+# resized to the next level, and cut at 0.
 
 # %% [markdown]
 # ## Slow and obvious
 
+
 # %%
-def slow(scores):
-    powers = [s.exp() for s in scores]
-    return torch.stack([p / sum(powers) for p in powers])
+def slow_linear(x, weight, bias):
+    """One query: (C,), (out, C), (out,) -> (out,)"""
+    return torch.stack([sum(a * b for a, b in zip(row, x)) + b0 for row, b0 in zip(weight, bias)])
+
+
+def slow_masks(embeddings, pixel_features):
+    """One picture: (N, C), (C, h, w) -> (N, h, w)"""
+    C, h, w = pixel_features.shape
+    mask_logits = torch.zeros(len(embeddings), h, w)
+    for n in range(len(embeddings)):
+        for y in range(h):
+            for x in range(w):
+                for c in range(C):
+                    mask_logits[n, y, x] += embeddings[n, c] * pixel_features[c, y, x]
+    return mask_logits
 
 
 # %% [markdown]
 # ## Fast and short
+#
+# A convolution of kernel size 1 × 1 computes a weighted sum of the channels at each pixel. That is the mask. So an
+# embedding can be handed to PyTorch as a **kernel**. In an ordinary layer the kernels are learned and then fixed; here a
+# network makes $N$ kernels for each picture.
+
+
+# %% tags=["demo"]
+def fast_masks(embeddings, pixel_features):
+    """One picture: (N, C), (C, h, w) -> (N, h, w)"""
+    kernels = embeddings[:, :, None, None]  # (N, C, 1, 1)
+    return functional.conv2d(pixel_features[None], kernels)[0]
+
+
+def heads(decoder, x):
+    """(B, N, C) -> class logits (B, N, K+1) and mask embeddings (B, N, C)"""
+    z = decoder.norm(x)
+    return decoder.class_head(z), decoder.mask_head(z)
+
 
 # %%
-def fast(scores):
-    powers = shapes.check("scores", scores, "N").exp()
-    return powers / powers.sum()
+same(fast_masks(embeddings, pixel_features), slow_masks(embeddings, pixel_features))
+same(slow_linear(z, weight, bias), functional.linear(z, weight, bias))
 
-
-same(slow, fast, torch.randn(5))
-
-# %% [markdown]
+# %% [markdown] tags=["demo"]
 # ## Shapes
-
-# %%
-with shapes.watch() as rows:
-    fast(scores)
-
-# %% tags=["hide-input"]
-shape_table(rows, meanings={"scores": "how much a class is liked"})
-
-# %% [markdown]
-# ## Look
 #
-# ### A bar for each class
-#
-# A cell that only draws or tabulates is tagged `hide-input`, and folded.
+# The tiny model that comes with the package has three layers, so it makes four predictions. `minim2f.walkthrough` runs it once, and
+# records every named tensor.
+
+# %% tags=["demo"]
+model = minim2f.load("tiny")
+scenes = minim2f.data.open_dataset("scenes", split="val")
+sample = scenes[9]
+rows = minim2f.walkthrough(model, model.batch([sample.image]))
 
 # %% tags=["demo", "hide-input"]
-fig, ax = plt.subplots(figsize=(3, 2))
-ax.bar(["dog", "cat"], scores.softmax(0))
+meanings = {
+    "F_pixel": "a channel of a pixel at 1/4",
+    "X_0": "a channel of a raw query",
+    "class_logits_0": "how much a raw query likes a class",
+    "E'_0": "how much a raw query's filter weighs a channel",
+    "M'_0": "inside (positive) or outside: a raw query at one pixel",
+    "X_3": "a channel of a query after layer 3",
+    "class_logits_3": "how much it now likes a class",
+    "E'_3": "how much its filter now weighs a channel",
+    "mask_logits": "inside or outside: the last prediction, $M'_3$",
+}
+shape_table(rows, meanings=meanings)
+
+# %% [markdown] tags=["demo"]
+# The model returns its last prediction, whose `auxiliary` are the earlier ones. A prediction holds embeddings, not masks; its
+# property `mask_logits` multiplies them when it is asked.
+#
+# Now *Predict*: two pictures, prediction 0 of each.
+
+# %% tags=["demo"]
+torch.set_grad_enabled(False)  # nothing is trained in this chapter
+
+
+def all_predictions(picture, model=model):
+    """The 3L+1 predictions of one picture, the raw queries' first."""
+    prediction = model(model.batch([picture]))
+    return [*prediction.auxiliary, prediction]
+
+
+here, there = (all_predictions(scenes[i].image) for i in (9, 3))
+same(here[0].class_logits, there[0].class_logits)
+same(here[0].mask_embeddings, there[0].mask_embeddings)
+assert (here[0].mask_logits - there[0].mask_logits).abs().max() > 10
+
+# %% [markdown] tags=["demo"]
+# ## Look
+#
+# ### How masks sharpen
+#
+# **Matching** (chapter 9) says which query answers for which segment. We match the last prediction, and follow these queries back to
+# their first. All four predictions are on the same grid of 24 × 24 pixels; each is enlarged to the picture, and compared with the
+# segment by **IoU**, the number of pixels in both divided by that in either.
+
+# %% tags=["demo"]
+from minim2f.training.batches import collate
+from minim2f.training.matching import match
+
+
+def iou(mask_logits, masks):
+    """(n, h, w) logits, (n, H, W) bool -> (n,)"""
+    large = functional.interpolate(mask_logits[None], masks.shape[1:], mode="bilinear")[0]
+    return ((large > 0) & masks).sum((1, 2)) / ((large > 0) | masks).sum((1, 2))
+
+
+def answers(prediction, sample):
+    """The queries that answer for a segment, and the labels and masks of those segments."""
+    seeded = torch.Generator().manual_seed(0)  # match compares masks at random points
+    _, targets = collate(model, [sample])
+    ((queries, segments),) = match(prediction, targets, model.config, seeded)
+    return queries, targets[0].labels[segments], targets[0].masks[segments]
+
+
+# %% tags=["demo"]
+thirty = [scenes[i] for i in range(30)]
+predicted = [all_predictions(sample.image) for sample in thirty]
+matched = [answers(layers[-1], sample) for layers, sample in zip(predicted, thirty)]
+
+ious, right, idle = [], [], []
+for layers, (queries, labels, masks) in zip(predicted, matched):
+    ious.append(torch.stack([iou(one.mask_logits[0, queries], masks) for one in layers]))
+    says = torch.stack([one.class_logits[0].argmax(-1) for one in layers])  # (3L+1, N)
+    right.append(says[:, queries] == labels)
+    idle.append((says == model.config.num_classes).sum(1, keepdim=True))
+ious, right, idle = (torch.cat(found, 1).float() for found in (ious, right, idle))
+
+# %% tags=["demo", "hide-input"]
+names = ["0, raw queries", "1", "2", "3, the answer"]
+columns = [ious.mean(1), (ious >= 0.8).float().mean(1), right.mean(1)]
+lines = [[name, *(f"{column[l]:.2f}" for column in columns)] for l, name in enumerate(names)]
+lines = [[*line, f"{idle[l].mean():.1f} of {model.config.num_queries}"] for l, line in enumerate(lines)]
+header = ["prediction", "mean IoU", "IoU of 0.8 or more", "class is right", "say “no object”"]
+table(header, lines)
+steps = ious[1:] - ious[:-1]
+print(f"{ious.shape[1]} segments of 30 unseen scenes; better by more than 0.02, worse by more than 0.02:")
+for l, step in enumerate(steps, 1):
+    print(f"  layer {l}: {(step > 0.02).float().mean():.0%}, {(step < -0.02).float().mean():.0%}")
+assert (columns[0][1:3] > columns[0][:2] + 0.05).all() and columns[0][3] - columns[0][2] < 0.01
+
+# %% [markdown] tags=["demo"]
+# In these simple scenes the raw queries' masks are good already: fixed filters, which found three of four segments well. But they cannot
+# know what is in the picture, so nearly all of them claim to be an object. Layers 1 and 2 mend masks and classes; layer 3 adds
+# nothing that this table shows. The comparison favours the later predictions a little, since the pairs are those of the last one.
+#
+# The figure shows three segments: the one that gained most, the one that lost most in a layer, and one whose gain is in the
+# middle of those that gained at all.
+
+# %% tags=["demo", "hide-input"]
+from minim2f import plots
+
+gain = ious[-1] - ious[0]
+gaining = torch.nonzero(gain > 0.1)[:, 0]
+middle = gaining[gain[gaining].argsort()[len(gaining) // 2]]
+loser = steps.amin(0).argmin()
+picked = [int(gain.argmax()), int(middle), int(loser)]
+places = [(i, k) for i, (queries, _, _) in enumerate(matched) for k in range(len(queries))]
+fig, axes = plots.figure(3, 5, size=1.35, gap=0.18)
+seen = []
+for line, chosen in zip(axes, picked):
+    i, k = places[chosen]
+    queries, labels, masks = matched[i]
+    query, name = int(queries[k]), scenes.categories[labels[k]]["name"].split("-")[0]
+    seen.append(name)
+    line[0].text(-6, 48, f"query {query}\n{name}", fontsize=9, ha="right", va="center")
+    plots.draw_image(line[0], (thirty[i].image * (0.3 + 0.7 * masks[k])).byte(), "its segment")
+    for l, ax in enumerate(line[1:]):
+        mask = predicted[i][l].mask_logits[0, query].sigmoid()
+        color = plots.query_color(query)
+        plots.draw_mask(ax, thirty[i].image, mask, color, f"$M'_{l}$: {ious[l, chosen]:.2f}")
+for ax in axes.flat:
+    ax.title.set_fontsize(9)
 show(
     fig,
-    "two bars of the same height, one a class",
-    "Equal scores, equal bars. Different heights would be a bug.",
+    f"Three segments ({', '.join(seen)}), one a row, and the masks of predictions 0 to 3 of the query "
+    "that answers for each, with their IoU.",
+    "From left to right: the segment, then the predictions 0 to 3, each with its IoU. Colour is the mask's probability. "
+    "A mask that stays empty to the right would be a query that found nothing.",
 )
+
+# %% [markdown]
+# ### A query as a filter
+#
+# A logit is the sum of $C = 64$ products. We take two pixels, one in the middle of the umbrella of scene 9 and one in the sky, and
+# look at the products of the query that answers for the umbrella.
+
+# %% tags=["hide-input"]
+queries, labels, masks = matched[9]
+named = [scenes.categories[label]["name"] for label in labels]
+g = named.index("umbrella")
+features = predicted[9][-1].pixel_features[0]
+filter_ = predicted[9][-1].mask_embeddings[0, queries[g]]
+logits = torch.einsum("c,chw->hw", filter_, features)
+sky = functional.interpolate(masks[[named.index("sky-other-merged")]][None].float(), (24, 24))[0, 0]
+spots = [divmod(int(m.argmax()), 24) for m in (logits, torch.where(sky > 0, -logits.abs(), -torch.inf))]
+spots[1] = tuple(torch.nonzero(sky > 0)[len(torch.nonzero(sky > 0)) // 3].tolist())
+fig, axes = plt.subplots(1, 4, figsize=(10.4, 2.5), width_ratios=(1, 1.18, 1.3, 1.3), layout="constrained")
+axes[0].imshow(thirty[9].image.permute(1, 2, 0))
+drawn = axes[1].imshow(logits, cmap="cividis")
+axes[1].contour(logits, levels=[0], colors="red", linewidths=1.5)
+fig.colorbar(drawn, ax=axes[1], shrink=0.8)
+axes[1].set_title("mask logits", fontsize=10)
+axes[0].set_title("scene 9", fontsize=10)
+for (y, x), mark, ax in zip(spots, ("a", "b"), axes[2:]):
+    axes[0].text(4 * x + 2, 4 * y + 2, mark, ha="center", va="center", bbox={"fc": "white", "pad": 1.5})
+    parts = (filter_ * features[:, y, x]).sort().values
+    ax.bar(range(64), parts, width=1, color=["0.35" if part < 0 else "C1" for part in parts])
+    ax.set(title=f"pixel {mark}: sum {parts.sum():.1f}", xlabel="channels, sorted", ylim=(-9, 9))
+    ax.title.set_fontsize(10)
+for ax in axes[:2]:
+    ax.axis("off")
+show(
+    fig,
+    "Scene 9 with two pixels marked, the umbrella query's mask logits, and for each pixel the 64 products of its "
+    "channels with the embedding as sorted bars, of both signs.",
+    "Left: where the pixels a and b lie. Red line: logit 0, the rim of the mask. Right: the 64 products of each pixel; their sum is the "
+    "logit. One bar far longer than all others would mean that a single channel is the mask.",
+)
+
+# %% [markdown]
+# No channel is the mask; many small votes of both signs add up to it. Exercise 8.3 asks how many are needed.
+#
+# How much of the filter depends on the picture? We give every scene the embeddings that the same queries made in the scene *before* it.
+
+# %%
+borrowed, agree = [], []
+for before, now, (queries, labels, masks) in zip(predicted, predicted[1:], matched[1:]):
+    old, new = before[-1], now[-1]
+    borrowed.append(iou(fast_masks(old.mask_embeddings[0, queries], new.pixel_features[0]), masks))
+    both = [one.class_logits[0, queries].argmax(-1) for one in (old, new)]
+    agree.append(both[0] == both[1])
+borrowed, agree = torch.cat(borrowed), torch.cat(agree)
+own = ious[-1, -len(borrowed) :]
+
+# %% tags=["hide-input"]
+lines = []
+for name, group in {"same class as in the scene before": agree, "another class": ~agree}.items():
+    marks = [f"{values[group].mean():.2f}" for values in (own, borrowed)]
+    lines.append([name, int(group.sum()), *marks])
+table(["the query says", "segments", "own embeddings, IoU", "borrowed, IoU"], lines)
+assert (own - borrowed)[agree].mean().abs() < 0.02 and (own - borrowed)[~agree].mean() > 0.5
+
+# %% [markdown]
+# Where a query says the same class in both scenes, the borrowed filter draws as well as the query's own. So in this tiny model
+# the embedding says *what* to draw, and $F_{pixel}$ says where it is. Where the class differs, the borrowed filter draws
+# something else. That need not hold on photographs, where two dogs in one picture need two filters.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# The library, and one witness from outside.
+# Ours against the library's, for all four predictions. `rows` holds the queries $X_0$ to $X_3$.
 
 # %%
-same(fast, torch.nn.Softmax(0), torch.randn(7))
+for layer, theirs in enumerate(here):
+    class_logits, embeddings = heads(model.decoder, rows[f"X_{layer}"].tensor)
+    same(class_logits, theirs.class_logits, tolerance=1e-4)
+    mask_logits = fast_masks(embeddings[0], theirs.pixel_features[0])
+    same(mask_logits, theirs.mask_logits[0], tolerance=1e-3)
+
+# %% [markdown]
+# The outside witnesses are PyTorch's convolution, in `fast_masks`, and a layer norm without PyTorch's, for one query:
+
+# %%
+x, norm = rows["X_3"].tensor[0, 0], model.decoder.norm
+variance = ((x - x.mean()) ** 2).mean()
+by_hand = (x - x.mean()) / (variance + norm.eps) ** 0.5 * norm.weight + norm.bias
+same(by_hand, norm(x))
+class_head = model.decoder.class_head
+same(slow_linear(by_hand, class_head.weight, class_head.bias), class_head(norm(x)), tolerance=1e-4)
 
 # %% [markdown]
 # ## Experiment
 #
-# *Hypothesis.* One thing changes, several seeds, the spread, a verdict.
-
-# %% [markdown]
-# ## Break it
+# *Hypothesis:* with a loss on all predictions, the last prediction becomes better than with a loss on the last alone.
+#
+# The switch is `deep_supervision`. Each pair of runs starts from the same weights and sees the same pictures. The score is **PQ** (chapter 13)
+# on 40 unseen scenes, 1 is perfect. `last − all` is the difference within each pair. These models trained for only 250 steps; they are not the
+# model of *Look*.
 
 # %%
-assert fast(torch.tensor([1000.0, 0.0])).isnan().any()
+from minim2f.book import experiments
+
+stored = experiments.read("08_heads_and_deep_supervision")
+print(stored["command"])
+runs = {kind: [run for run in stored["runs"] if run["variant"] == kind] for kind in ("all", "last")}
+pq = {kind: torch.tensor([run["pq"] for run in runs[kind]]) for kind in runs}  # (seeds, 3L+1)
+pq["last − all"] = pq["last"] - pq["all"]
+final = pq["last − all"][:, -1]
+print(f"last − all, prediction 3: mean {final.mean():+.3f}, standard deviation {final.std():.3f}")
+assert (final > 0).all() and (pq["last"][:, 0] == 0).all() and (pq["all"][:, 0] > 0.3).all()
+
+# %% tags=["hide-input"]
+lines = []
+for kind, values in pq.items():
+    for l in range(values.shape[1]):
+        form = "{:+.2f}" if "−" in kind else "{:.2f}"
+        marks = [form.format(value) for value in [*values[:, l], values[:, l].mean()]]
+        lines.append([kind, l, *marks])
+seeds = [f"seed {run['seed']}" for run in runs["all"]]
+table(["loss on", "prediction", *seeds, "mean"], lines)
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(5.6, 2.8))
+for kind, color, look in (("all", "C0", "o-"), ("last", "C1", "s--")):
+    ax.plot(pq[kind].T, look, color=color, linewidth=0.8, markersize=4, alpha=0.6)
+    ax.plot(pq[kind].mean(0), look, color=color, linewidth=2.4, label=f"loss on {kind}")
+ax.set(xlabel="prediction", ylabel="PQ on unseen scenes", xticks=range(4), ylim=(-0.02, 0.8))
+ax.legend()
+show(
+    fig,
+    "PQ of predictions 0 to 3, loss on all against loss on the last: the last-only models start at 0 and end above "
+    "the others.",
+    "Thick: the mean of four seeds. Thin: each seed. With a loss on all, every prediction can be used.",
+)
 
 # %% [markdown]
-# **How to notice it in your own training.** A loss that is NaN.
+# The hypothesis fails here: in all four pairs the model with the loss on the last alone ends *better*. (A coin would agree
+# four times in one of eight such experiments, so this is a hint and no proof.) One explanation would be that, with little time, the
+# same weights must serve four predictions at once. These runs do not test it, nor what longer training does.
+#
+# What deep supervision does change for certain: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5; without, prediction
+# 0 has 0 and prediction 1 less than 0.3. And the attention masks of chapter 7 are made from these predictions: without it, no
+# loss tells them to be masks.
+#
+# The paper removes only the loss on prediction 0: on COCO, PQ falls from 51.9 to 51.2.
+
+# %% [markdown] tags=["demo"]
+# ## Break it
+#
+# ### K instead of K+1
+#
+# The class head has no logit for "no object". Queries that answer for nothing are taught class number K, which does not exist.
+
+# %% tags=["demo"]
+K = model.config.num_classes
+class_logits = here[-1].class_logits[0]
+silent = torch.full((len(class_logits),), K)  # every query is to say "no object"
+try:
+    functional.cross_entropy(class_logits[:, :K], silent)
+except IndexError as error:
+    print(error)
+
+# %% [markdown] tags=["demo"]
+# That is the lucky case: an error on the first step. (On a GPU it reads "device-side assert", and may name another line.)
+# Whoever then leaves these queries out of the loss meets the second symptom. We cut the logit off from the trained model:
+
+# %%
+last = torch.cat([layers[-1].class_logits[0] for layers in predicted])  # of 30 scenes
+named = {"K+1 logits": last.softmax(-1)[:, :K], "K logits": last[:, :K].softmax(-1)}
+speaks = [(last.argmax(-1) < K).float(), torch.ones(len(last))]  # with K, the best is always a class
+lines = []
+for (name, p), talks in zip(named.items(), speaks):
+    sure = (p.amax(-1) >= 0.8).float()
+    lines.append([name, *(f"{16 * values.mean():.1f} of 16" for values in (talks, sure))])
+table(["head", "queries that name a class", "with p of 0.8 or more"], lines)
+
+# %% [markdown]
+# Every query now names a class, and more of them pass the threshold of 0.8 that inference applies: segments appear that nothing
+# in the picture explains. And code that drops the last column, as `[:, :-1]` does, drops a real class.
+#
+# ### Heads without the norm
+#
+# Somebody rebuilds the decoder and forgets the norm before the heads. Predict how far the masks' IoU falls.
+
+# %%
+import copy
+
+bare = copy.deepcopy(model)
+bare.decoder.norm = torch.nn.Identity()  # returns what it is given
+without = [all_predictions(sample.image, bare) for sample in thirty]
+
+lines = []
+for l in range(4):
+    found = [iou(one[l].mask_logits[0, q], masks) for one, (q, _, masks) in zip(without, matched)]
+    pairs = [(one[l], other[l]) for one, other in zip(predicted, without)]
+    apart = torch.stack([(a.class_logits - b.class_logits).abs().amax() for a, b in pairs])
+    said = torch.cat([a.class_logits.argmax(-1) == b.class_logits.argmax(-1) for a, b in pairs], 1)
+    numbers = [ious[l].mean(), torch.cat(found).mean(), said.float().mean(), apart.max()]
+    lines.append([l, *(f"{number:.2f}" for number in numbers)])
+header = ["prediction", "IoU", "IoU without norm", "same class", "largest difference of class logits"]
+table(header, lines)
+
+# %% [markdown]
+# It hardly falls. Each layer ends in a layer norm of its own (chapter 6), so $X_1$ to $X_3$ are normalised already, and what is missing is
+# a scale and a shift of each channel. Masks with logits of ±20 do not mind. So no picture shows this mistake; only numbers do.
+#
+# **How to notice it in your own training.** Compare logits with those of a reference, as the *Checkpoint* does, and not
+# pictures.
+#
+# ### Mask logits taken as probabilities
+#
+# Three ways to do it. Predict for each: an error, a mask too small, or a mask too large?
+
+# %%
+answer_logits = torch.cat([one[-1].mask_logits[0, q] for one, (q, _, _) in zip(predicted, matched)])
+truth = (answer_logits > 0).float()  # let this be right
+area = truth.sum()
+lines = [["logits > 0.5", f"{(answer_logits > 0.5).sum() / area:.0%} of the pixels"]]
+lines += [["logits.sigmoid() > 0", f"{(answer_logits.sigmoid() > 0).sum() / area:.0%} of the pixels"]]
+try:
+    functional.binary_cross_entropy(answer_logits, truth)
+except RuntimeError as error:
+    lines += [["binary_cross_entropy(logits, …)", f"{error}".split(",")[0]]]
+least = functional.binary_cross_entropy_with_logits(truth, truth, reduction="none")
+lowest = [f"{least[truth == side].mean():.2f}" for side in (1, 0)]
+lines += [["…_with_logits(probabilities, …)", f"a perfect mask costs {lowest[0]} inside, {lowest[1]} outside"]]
+table(["what is done", "what happens"], lines)
+assert 0.9 < (answer_logits > 0.5).sum() / area < 1
+
+# %% [markdown]
+# **How to notice it.** The first is silent: masks are a little too small. The second fills the picture. The third stops.
+# The fourth trains, but its mask loss stays high, however good the masks are.
 
 # %% [markdown]
 # ## Exercises
 #
-# ### 8.1 ★ A safe softmax
+# ### 8.1 ★ All masks of a batch
 #
-# Write a softmax over the classes of each row. It must bear any scores.
+# Write the mask logits of a whole batch as one product, without loops. A convolution does not help here: each picture has kernels of its own.
 
 # %%
-def softmax(scores):
-    """(N, K) -> (N, K)"""
+def my_mask_logits(embeddings, pixel_features):
+    """(B, N, C), (B, C, h, w) -> (B, N, h, w)"""
     ...
 
 
-exercise("8.1", softmax)
+exercise("8.1", my_mask_logits)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Take away the largest score first.
+# In which order do the axes have to stand so that `@` sums over the channels?
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# Each row has its own largest score.
+# `flatten(2)` lays the pixels in one row, `unflatten` undoes it. Or say it with letters, in `torch.einsum`.
+#
+# </details>
+
+# %% [markdown]
+# ### 8.2 ★★ The heads, from their weights
+#
+# Write the norm and both heads with tensors alone, for all queries at once. A weight is (out, in), as in `nn.Linear`; `norm` is (scale, shift),
+# with an eps of $10^{-5}$; `class_head` is (weight, bias); `mask_head` is a list of three such pairs. The checker also tries a query
+# whose numbers are all equal.
+
+# %%
+def my_heads(x, norm, class_head, mask_head):
+    """(N, C) and weights -> class logits (N, K+1), mask embeddings (N, C)"""
+    ...
+
+
+exercise("8.2", my_heads)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Mean and variance are taken over a query's own channels; `keepdim=True` lets them be subtracted from all of them.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Both heads read the normalised queries. In the mask head, each ReLU stands between two linear layers.
+#
+# </details>
+
+# %% [markdown]
+# ### 8.3 ★★ Which channels make a mask?
+#
+# Make the logit map of one query from $k$ channels alone: those that contribute most. A channel contributes to a pixel the
+# product of its weight and its feature; over the picture, the mean of the absolute values counts. Then try it on the umbrella
+# of scene 9: from which $k$ on does the mask have the right form?
+
+# %%
+def keep_channels(embedding, pixel_features, k):
+    """(C,), (C, h, w), a number -> (h, w)"""
+    ...
+
+
+exercise("8.3", keep_channels)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Keep the products of all channels apart first, (C, h, w), and rank them before you sum.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# `topk(k).indices` says which they are; a tensor can be indexed with them. For the umbrella:
+# `here[-1].mask_embeddings[0, 3]` and `here[-1].pixel_features[0]`.
+#
+# </details>
+
+# %% [markdown]
+# ### 8.4 ★★★ After which layer is a mask good?
+#
+# For each segment, find the number of the first prediction whose mask has an IoU of at least `threshold`, or $3L+1$ if there is none. Masks
+# and segments are on the same grid, and no segment is empty. A logit of exactly 0 counts as outside here. A mask may become bad again later.
+
+# %%
+def first_good(mask_logits, masks, threshold):
+    """(3L+1, G, h, w), (G, h, w) bool, a number -> (G,) int64"""
+    ...
+
+
+exercise("8.4", first_good)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Make a table of True and False first, (3L+1, G). `masks` broadcasts over the predictions.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# The number of the first good one is the number of predictions before any is good. `cumsum(0)` tells which those are.
 #
 # </details>
 
@@ -165,22 +709,42 @@ exercise("8.1", softmax)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | scores | softmax | softmax | softmax |
+# | norm before the heads | not mentioned | one, shared by all predictions | the same |
+# | class head | linear, K+1 | the same | the same |
+# | mask | queries times pixel features | three linear layers of the normalised queries, times pixel features | the same |
+# | predictions | one a layer and one of the raw queries | $3L+1 = 10$; its `DEC_LAYERS = 10` counts the raw queries' | `num_layers = 9` makes 10 |
+# | their losses | on all of them | summed, all alike | the same; `deep_supervision=False` keeps the last |
+# | masks at 1/4 | – | drawn at every prediction | embeddings are kept, masks are drawn when asked for |
 
 # %% [markdown]
 # ## In the library
 
 # %% tags=["hide-input"]
-library_table({"the check in fast": "minim2f.shapes.check"})
+decoder = "minim2f.model.transformer_decoder.TransformerDecoder"
+library_table(
+    {
+        "heads, my_heads": f"{decoder}.heads",
+        "the loop over layers": f"{decoder}.forward",
+        "all_predictions": "minim2f.model.mask2former.Prediction",
+        "a loss on each": "minim2f.training.losses.Criterion",
+    }
+)
 
 # %% [markdown]
 # ## Recap
 #
-# - Equal scores give equal probabilities.
-# - Take away the largest score before the exponential.
-# - An overflow shows as NaN.
+# - One norm, one class head and one mask head read the queries $3L+1$ times.
+# - A mask logit is the product of an embedding and a pixel: the embedding is a filter, a 1 × 1 kernel.
+# - The raw queries' filters are the same for every picture, and their masks are not.
+# - In eight short runs deep supervision made every prediction usable, and the last one no better.
+# - A missing norm and a threshold at the wrong place hardly show in pictures.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [The script of this chapter](08_heads_and_deep_supervision.py), to see how it is made.
+# - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.2.2: why the raw queries are supervised.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.3: mask embeddings and per-pixel embeddings.
+# - [Conditional convolutions for instance segmentation](https://arxiv.org/abs/2003.05664): kernels that a network makes for each object.
+# - [Deeply-supervised nets](https://arxiv.org/abs/1409.5185): where losses on inner layers come from.
+#
+# Before: chapter 7, masked attention. Next: chapter 9, matching.
