@@ -15,8 +15,8 @@
 # - write the heads of a layer from their weights (8.2)
 # - find the channels of which a mask is made (8.3)
 # - tell after which layer a mask is good enough (8.4)
-# - say what a loss on every prediction changed in eight training runs (Experiment)
-# - recognise three mistakes that pictures hardly show (Break it)
+# - say what a loss on every prediction changes, and what not (Experiment)
+# - recognise three common mistakes (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -38,20 +38,19 @@ where_we_are("heads")
 # %% [markdown]
 # What you need of earlier chapters:
 #
-# - A **query** is a vector of $C$ numbers that is to find one **segment**, an object or a stretch of sky. There are $N$ queries.
+# - A **query** is a vector of $C$ numbers that is to find one **segment**, an object or a stretch of sky. There are $N$.
 # - The transformer decoder has $3L$ **layers**. Each turns the queries $X_{l-1}$ into $X_l$, after a look at the picture. The
-#   **raw queries** $X_0$ are learned numbers, the same for every picture.
-# - $F_{pixel}$ is a map at 1/4 of the picture's size: a vector of $C$ numbers for each place. In this chapter a place of this
-#   map is called a **pixel**.
+#   **raw queries** $X_0$ are learned, and the same for every picture.
+# - $F_{pixel}$ is a map at 1/4 of the picture's size, $C$ numbers for each place. Here such a place is called a **pixel**.
 # - A **logit** is a score before it becomes a probability: through a softmax for classes, through a sigmoid for masks. A mask
 #   logit above 0 is a probability above 0.5, and the pixel is inside the mask.
 #
 # A **head** is a small network that turns a query into an answer. (The attention heads of chapter 7 are something else.)
-# There are two. The **class head** makes $K+1$ logits, $K$ classes and "no object". The **mask head** makes a **mask
+# The **class head** makes $K+1$ logits, for $K$ classes and "no object". The **mask head** makes a **mask
 # embedding** $E'$, $C$ numbers, whose products with all pixels are the mask.
 #
-# The heads read the queries after every layer, and before the first. That makes $3L+1$ predictions, numbered 0 to $3L$. The
-# last one is the answer. In **deep supervision**, training puts a loss on all of them.
+# The heads read the queries before the first layer and after each one: $3L+1$ predictions, numbered 0 to $3L$. The
+# last is the answer. In **deep supervision**, training puts a loss on all of them.
 
 # %% [markdown]
 # ## Predict
@@ -83,8 +82,8 @@ embeddings = torch.tensor([[2.0, -1.0], [-1.0, 1.0]])  # (N, C)
 
 # %% [markdown] tags=["demo"]
 # Take the middle pixel of the lower row. It has red 0.4 and blue 0.5. Query 0 gives it the logit 2 · 0.4 − 1 · 0.5 = 0.3, query 1
-# gives it −1 · 0.4 + 1 · 0.5 = 0.1. Both are positive, so the pixel is inside both masks. That is allowed: each mask has its own
-# sigmoid, and queries compete for pixels only at inference (chapter 12).
+# gives it −1 · 0.4 + 1 · 0.5 = 0.1. Both are positive, so the pixel is inside both masks, which is
+# allowed: queries compete for pixels only at inference (chapter 12).
 #
 # (`same` stops the run if two results differ by more than $10^{-5}$.)
 
@@ -94,8 +93,8 @@ same(embeddings[0] @ pixel, 0.3)
 same(embeddings[1] @ pixel, 0.1)
 
 # %% [markdown] tags=["demo"]
-# An embedding is thus a **filter**. It weighs the channels, and keeps the pixels where the weighted sum is positive. Query 0 asks for
-# pixels that are more than half as red as they are blue, query 1 for those that are more blue than red.
+# An embedding is thus a **filter**: it keeps the pixels where a weighted sum of the channels is positive. Query 0 asks for
+# pixels that are more than half as red as blue, query 1 for those that are more blue than red.
 
 # %% tags=["demo", "hide-input"]
 def cells(ax, values, title, low, high):
@@ -122,14 +121,14 @@ show(
     fig,
     "Four maps of 2 by 3 numbers: the red and the blue channel, and the mask logits of two queries. "
     "Query 0 is positive in four pixels on the left, query 1 in three on the right.",
-    "Light is high. The red line encloses positive logits, the masks. The middle pixel of the lower row is "
-    "inside both.",
+    "Light is high. The red line parts positive logits from negative ones. The middle pixel of the lower row "
+    "is on the positive side of both.",
 )
 
 # %% [markdown] tags=["demo"]
 # Now the class of query 0. Say the query is (5, 1). A **layer norm** first subtracts the mean, 3, which leaves (2, −2), and divides
-# by the root of the mean square, 2. That gives $z$ = (1, −1). (Then a learned scale and shift follow; here they do nothing.) The
-# class head is one linear layer: each class has $C$ weights and a bias. Let the classes be ball and sea.
+# by the root of the mean square, 2. That gives $z$ = (1, −1). (A learned scale and shift follow; here they do nothing.) In the
+# class head, each class has $C$ weights and a bias. Let the classes be ball and sea.
 #
 # | | weights | bias | logit of $z$ |
 # | --- | --- | --- | --- |
@@ -160,15 +159,15 @@ same(p, torch.tensor([0.72, 0.01, 0.27]), tolerance=0.01)
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $l$ | `layer` | | number of the prediction, 0 for the raw queries |
-# | $X_l$ | `X_0` for $l=0$ | (B, N, C) | the queries after layer $l$ |
+# | $X_l$ | `X` | (B, N, C) | the queries after layer $l$ |
 # | $Z_l$ | `z` | (B, N, C) | the same, normalised |
 # | $c_l$ | `class_logits` | (B, N, K+1) | class logits, the last is "no object" |
 # | $E'_l$ | `embeddings` | (B, N, C) | mask embeddings |
 # | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | pixel features |
 # | $M'_l$ | `mask_logits` | (B, N, H/4, W/4) | mask logits |
 #
-# MLP is the mask head: three linear layers with a ReLU (negative numbers become 0) after the first and the second. The norm and
-# both heads exist once: the same weights serve all $3L+1$ predictions. Chapter 7's attention mask $M_l$ is made from $M'_l$:
+# MLP is the mask head: three linear layers with a ReLU (negative numbers become 0) after the first and the second. Norm and
+# heads exist once: the same weights serve all predictions. Chapter 7's attention mask $M_l$ is made from $M'_l$:
 # resized to the next level, and cut at 0.
 
 # %% [markdown]
@@ -176,9 +175,13 @@ same(p, torch.tensor([0.72, 0.01, 0.27]), tolerance=0.01)
 
 
 # %%
-def slow_linear(x, weight, bias):
+def slow_linear(z, weight, bias):
     """One query: (C,), (out, C), (out,) -> (out,)"""
-    return torch.stack([sum(a * b for a, b in zip(row, x)) + b0 for row, b0 in zip(weight, bias)])
+    out = bias.clone()
+    for o in range(len(out)):
+        for c in range(len(z)):
+            out[o] += weight[o, c] * z[c]
+    return out
 
 
 def slow_masks(embeddings, pixel_features):
@@ -196,9 +199,8 @@ def slow_masks(embeddings, pixel_features):
 # %% [markdown]
 # ## Fast and short
 #
-# A convolution of kernel size 1 × 1 computes a weighted sum of the channels at each pixel. That is the mask. So an
-# embedding can be handed to PyTorch as a **kernel**. In an ordinary layer the kernels are learned and then fixed; here a
-# network makes $N$ kernels for each picture.
+# A 1 × 1 convolution computes a weighted sum of the channels at each pixel. So an embedding can be handed to PyTorch as its
+# **kernel**. In an ordinary layer kernels are learned and then fixed; here the mask head makes $N$ of them for each picture.
 
 
 # %% tags=["demo"]
@@ -208,9 +210,9 @@ def fast_masks(embeddings, pixel_features):
     return functional.conv2d(pixel_features[None], kernels)[0]
 
 
-def heads(decoder, x):
+def heads(decoder, X):
     """(B, N, C) -> class logits (B, N, K+1) and mask embeddings (B, N, C)"""
-    z = decoder.norm(x)
+    z = decoder.norm(X)
     return decoder.class_head(z), decoder.mask_head(z)
 
 
@@ -221,8 +223,8 @@ same(slow_linear(z, weight, bias), functional.linear(z, weight, bias))
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# The tiny model that comes with the package has three layers, so it makes four predictions. `minim2f.walkthrough` runs it once, and
-# records every named tensor.
+# The tiny model of the package has three layers, so it makes four predictions. `minim2f.walkthrough` runs it once and records
+# every named tensor.
 
 # %% tags=["demo"]
 model = minim2f.load("tiny")
@@ -245,8 +247,8 @@ meanings = {
 shape_table(rows, meanings=meanings)
 
 # %% [markdown] tags=["demo"]
-# The model returns its last prediction, whose `auxiliary` are the earlier ones. A prediction holds embeddings, not masks; its
-# property `mask_logits` multiplies them when it is asked.
+# The model returns its last prediction, whose `auxiliary` are the earlier ones. A prediction holds embeddings; `mask_logits`
+# multiplies them when it is asked for.
 #
 # Now *Predict*: two pictures, prediction 0 of each.
 
@@ -270,9 +272,9 @@ assert (here[0].mask_logits - there[0].mask_logits).abs().max() > 10
 #
 # ### How masks sharpen
 #
-# **Matching** (chapter 9) says which query answers for which segment. We match the last prediction, and follow these queries back to
-# their first. All four predictions are on the same grid of 24 × 24 pixels; each is enlarged to the picture, and compared with the
-# segment by **IoU**, the number of pixels in both divided by that in either.
+# **Matching** (chapter 9) says which query answers for which segment. We match the last prediction, and follow its queries back.
+# All predictions have 24 × 24 pixels. Each is enlarged to the picture and compared with the segment by
+# **IoU**, the number of pixels in both divided by that in either.
 
 # %% tags=["demo"]
 from minim2f.training.batches import collate
@@ -296,12 +298,12 @@ def answers(prediction, sample):
 # %% tags=["demo"]
 thirty = [scenes[i] for i in range(30)]
 predicted = [all_predictions(sample.image) for sample in thirty]
-matched = [answers(layers[-1], sample) for layers, sample in zip(predicted, thirty)]
+matched = [answers(four[-1], sample) for four, sample in zip(predicted, thirty)]
 
 ious, right, idle = [], [], []
-for layers, (queries, labels, masks) in zip(predicted, matched):
-    ious.append(torch.stack([iou(one.mask_logits[0, queries], masks) for one in layers]))
-    says = torch.stack([one.class_logits[0].argmax(-1) for one in layers])  # (3L+1, N)
+for four, (queries, labels, masks) in zip(predicted, matched):
+    ious.append(torch.stack([iou(one.mask_logits[0, queries], masks) for one in four]))
+    says = torch.stack([one.class_logits[0].argmax(-1) for one in four])  # (3L+1, N)
     right.append(says[:, queries] == labels)
     idle.append((says == model.config.num_classes).sum(1, keepdim=True))
 ious, right, idle = (torch.cat(found, 1).float() for found in (ious, right, idle))
@@ -313,19 +315,18 @@ lines = [[name, *(f"{column[l]:.2f}" for column in columns)] for l, name in enum
 lines = [[*line, f"{idle[l].mean():.1f} of {model.config.num_queries}"] for l, line in enumerate(lines)]
 header = ["prediction", "mean IoU", "IoU of 0.8 or more", "class is right", "say “no object”"]
 table(header, lines)
-steps = ious[1:] - ious[:-1]
+change = ious[1:] - ious[:-1]
 print(f"{ious.shape[1]} segments of 30 unseen scenes; better by more than 0.02, worse by more than 0.02:")
-for l, step in enumerate(steps, 1):
-    print(f"  layer {l}: {(step > 0.02).float().mean():.0%}, {(step < -0.02).float().mean():.0%}")
+for l, by in enumerate(change, 1):
+    print(f"  layer {l}: {(by > 0.02).float().mean():.0%}, {(by < -0.02).float().mean():.0%}")
 assert (columns[0][1:3] > columns[0][:2] + 0.05).all() and columns[0][3] - columns[0][2] < 0.01
 
 # %% [markdown] tags=["demo"]
-# In these simple scenes the raw queries' masks are good already: fixed filters, which found three of four segments well. But they cannot
-# know what is in the picture, so nearly all of them claim to be an object. Layers 1 and 2 mend masks and classes; layer 3 adds
-# nothing that this table shows. The comparison favours the later predictions a little, since the pairs are those of the last one.
+# In these simple scenes the raw queries, fixed filters, draw four of five segments well. But they cannot know what is in the
+# picture, so 15 of 16 claim to be an object. Layers 1 and 2 mend masks and classes; layer 3 adds nothing that this table
+# shows. (The pairs are those of the last prediction, which favours it a little.)
 #
-# The figure shows three segments: the one that gained most, the one that lost most in a layer, and one whose gain is in the
-# middle of those that gained at all.
+# Below: the segment that gained most, one that gained less, and the one that lost most in a layer.
 
 # %% tags=["demo", "hide-input"]
 from minim2f import plots
@@ -333,7 +334,7 @@ from minim2f import plots
 gain = ious[-1] - ious[0]
 gaining = torch.nonzero(gain > 0.1)[:, 0]
 middle = gaining[gain[gaining].argsort()[len(gaining) // 2]]
-loser = steps.amin(0).argmin()
+loser = change.amin(0).argmin()
 picked = [int(gain.argmax()), int(middle), int(loser)]
 places = [(i, k) for i, (queries, _, _) in enumerate(matched) for k in range(len(queries))]
 fig, axes = plots.figure(3, 5, size=1.35, gap=0.18)
@@ -362,19 +363,16 @@ show(
 # %% [markdown]
 # ### A query as a filter
 #
-# A logit is the sum of $C = 64$ products. We take two pixels, one in the middle of the umbrella of scene 9 and one in the sky, and
-# look at the products of the query that answers for the umbrella.
+# A logit is the sum of $C = 64$ products. These are those of the umbrella's query, at a pixel of the umbrella and at one of the sky.
 
 # %% tags=["hide-input"]
 queries, labels, masks = matched[9]
-named = [scenes.categories[label]["name"] for label in labels]
-g = named.index("umbrella")
+g = [scenes.categories[label]["name"] for label in labels].index("umbrella")
+assert queries[g] == 3  # a hint of exercise 8.3 says so
 features = predicted[9][-1].pixel_features[0]
-filter_ = predicted[9][-1].mask_embeddings[0, queries[g]]
+filter_ = predicted[9][-1].mask_embeddings[0, 3]
 logits = torch.einsum("c,chw->hw", filter_, features)
-sky = functional.interpolate(masks[[named.index("sky-other-merged")]][None].float(), (24, 24))[0, 0]
-spots = [divmod(int(m.argmax()), 24) for m in (logits, torch.where(sky > 0, -logits.abs(), -torch.inf))]
-spots[1] = tuple(torch.nonzero(sky > 0)[len(torch.nonzero(sky > 0)) // 3].tolist())
+spots = [divmod(int(logits.argmax()), 24), (6, 3)]
 fig, axes = plt.subplots(1, 4, figsize=(10.4, 2.5), width_ratios=(1, 1.18, 1.3, 1.3), layout="constrained")
 axes[0].imshow(thirty[9].image.permute(1, 2, 0))
 drawn = axes[1].imshow(logits, cmap="cividis")
@@ -386,8 +384,10 @@ for (y, x), mark, ax in zip(spots, ("a", "b"), axes[2:]):
     axes[0].text(4 * x + 2, 4 * y + 2, mark, ha="center", va="center", bbox={"fc": "white", "pad": 1.5})
     parts = (filter_ * features[:, y, x]).sort().values
     ax.bar(range(64), parts, width=1, color=["0.35" if part < 0 else "C1" for part in parts])
-    ax.set(title=f"pixel {mark}: sum {parts.sum():.1f}", xlabel="channels, sorted", ylim=(-9, 9))
+    ax.set(title=f"pixel {mark}: sum {parts.sum():.1f}", xlabel="channels, sorted", ylim=(-20, 20))
     ax.title.set_fontsize(10)
+    strong = parts[-1] / parts.sum() if mark == "a" else parts[:4].sum() / parts.sum()
+    assert strong < 0.15 if mark == "a" else strong > 0.5, strong
 for ax in axes[:2]:
     ax.axis("off")
 show(
@@ -399,9 +399,10 @@ show(
 )
 
 # %% [markdown]
-# No channel is the mask; many small votes of both signs add up to it. Exercise 8.3 asks how many are needed.
+# At a, dozens of products lift the logit a little each; at b, a few strong ones push it down. Exercise 8.3 asks how many
+# channels a mask needs.
 #
-# How much of the filter depends on the picture? We give every scene the embeddings that the same queries made in the scene *before* it.
+# How much of the filter depends on the picture? Each scene borrows the embeddings that the same queries made in the scene before it.
 
 # %%
 borrowed, agree = [], []
@@ -423,40 +424,44 @@ assert (own - borrowed)[agree].mean().abs() < 0.02 and (own - borrowed)[~agree].
 
 # %% [markdown]
 # Where a query says the same class in both scenes, the borrowed filter draws as well as the query's own. So in this tiny model
-# the embedding says *what* to draw, and $F_{pixel}$ says where it is. Where the class differs, the borrowed filter draws
-# something else. That need not hold on photographs, where two dogs in one picture need two filters.
+# the embedding seems to say *what* to draw, and $F_{pixel}$ where it is. That need not hold on photographs, where two dogs
+# in one picture need two filters.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Ours against the library's, for all four predictions. `rows` holds the queries $X_0$ to $X_3$.
+# Ours against the library's, for all four predictions of scene 9; `rows` holds its $X_0$ to $X_3$.
 
 # %%
 for layer, theirs in enumerate(here):
-    class_logits, embeddings = heads(model.decoder, rows[f"X_{layer}"].tensor)
+    X = rows[f"X_{layer}"].tensor
+    class_logits, embeddings = heads(model.decoder, X)
     same(class_logits, theirs.class_logits, tolerance=1e-4)
     mask_logits = fast_masks(embeddings[0], theirs.pixel_features[0])
     same(mask_logits, theirs.mask_logits[0], tolerance=1e-3)
 
 # %% [markdown]
-# The outside witnesses are PyTorch's convolution, in `fast_masks`, and a layer norm without PyTorch's, for one query:
+# The outside witnesses are PyTorch's convolution, in `fast_masks`, and NumPy, for the norm of one query. `slow_linear` is the class head:
 
 # %%
-x, norm = rows["X_3"].tensor[0, 0], model.decoder.norm
-variance = ((x - x.mean()) ** 2).mean()
-by_hand = (x - x.mean()) / (variance + norm.eps) ** 0.5 * norm.weight + norm.bias
-same(by_hand, norm(x))
+import numpy as np
+
+query, norm = X[0, 0], model.decoder.norm
+centred = query.numpy() - query.numpy().mean()
+z = centred / np.sqrt(np.square(centred).mean() + norm.eps)
+z = torch.tensor(z) * norm.weight + norm.bias
+same(z, norm(query))
 class_head = model.decoder.class_head
-same(slow_linear(by_hand, class_head.weight, class_head.bias), class_head(norm(x)), tolerance=1e-4)
+same(slow_linear(z, class_head.weight, class_head.bias), class_head(norm(query)), tolerance=1e-4)
 
 # %% [markdown]
 # ## Experiment
 #
-# *Hypothesis:* with a loss on all predictions, the last prediction becomes better than with a loss on the last alone.
+# *Hypothesis:* a loss on all predictions makes the last one better than a loss on the last alone.
 #
-# The switch is `deep_supervision`. Each pair of runs starts from the same weights and sees the same pictures. The score is **PQ** (chapter 13)
-# on 40 unseen scenes, 1 is perfect. `last − all` is the difference within each pair. These models trained for only 250 steps; they are not the
-# model of *Look*.
+# The switch is `deep_supervision`. Each pair of runs starts from the same weights and sees the same pictures. The score is **PQ**
+# (chapter 13) on 40 unseen scenes, 1 is perfect; `last − all` is the difference within a pair. These models trained for only 250
+# steps, and are not the model of *Look*.
 
 # %%
 from minim2f.book import experiments
@@ -495,12 +500,12 @@ show(
 )
 
 # %% [markdown]
-# The hypothesis fails here: in all four pairs the model with the loss on the last alone ends *better*. (A coin would agree
-# four times in one of eight such experiments, so this is a hint and no proof.) One explanation would be that, with little time, the
-# same weights must serve four predictions at once. These runs do not test it, nor what longer training does.
+# The hypothesis fails here: in all four pairs the model with the loss on the last alone ends *better*. (Four tosses of a coin agree once
+# in eight times: a hint and no proof.) Perhaps four predictions are too much for the same heads
+# after so little training. These runs do not test that, nor what longer training does.
 #
-# What deep supervision does change for certain: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5; without, prediction
-# 0 has 0 and prediction 1 less than 0.3. And the attention masks of chapter 7 are made from these predictions: without it, no
+# What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5 in each run,
+# without it below 0.3. The attention masks of chapter 7 are made from these predictions, and without it no
 # loss tells them to be masks.
 #
 # The paper removes only the loss on prediction 0: on COCO, PQ falls from 51.9 to 51.2.
@@ -510,7 +515,7 @@ show(
 #
 # ### K instead of K+1
 #
-# The class head has no logit for "no object". Queries that answer for nothing are taught class number K, which does not exist.
+# Without a logit for "no object", idle queries are taught class number K, which does not exist.
 
 # %% tags=["demo"]
 K = model.config.num_classes
@@ -522,11 +527,11 @@ except IndexError as error:
     print(error)
 
 # %% [markdown] tags=["demo"]
-# That is the lucky case: an error on the first step. (On a GPU it reads "device-side assert", and may name another line.)
-# Whoever then leaves these queries out of the loss meets the second symptom. We cut the logit off from the trained model:
+# That is the lucky case. (On a GPU it reads "device-side assert", and may name another line.) Whoever then leaves these queries
+# out of the loss has a head that cannot say "no object". To see the symptom, we cut that logit off the trained model:
 
 # %%
-last = torch.cat([layers[-1].class_logits[0] for layers in predicted])  # of 30 scenes
+last = torch.cat([four[-1].class_logits[0] for four in predicted])  # of 30 scenes
 named = {"K+1 logits": last.softmax(-1)[:, :K], "K logits": last[:, :K].softmax(-1)}
 speaks = [(last.argmax(-1) < K).float(), torch.ones(len(last))]  # with K, the best is always a class
 lines = []
@@ -536,12 +541,12 @@ for (name, p), talks in zip(named.items(), speaks):
 table(["head", "queries that name a class", "with p of 0.8 or more"], lines)
 
 # %% [markdown]
-# Every query now names a class, and more of them pass the threshold of 0.8 that inference applies: segments appear that nothing
-# in the picture explains. And code that drops the last column, as `[:, :-1]` does, drops a real class.
+# The best logit is now always a class, and more queries pass the threshold of 0.8 of panoptic inference.
+# And code that drops the last column, as `[:, :-1]` does, drops a real class.
 #
 # ### Heads without the norm
 #
-# Somebody rebuilds the decoder and forgets the norm before the heads. Predict how far the masks' IoU falls.
+# Somebody rebuilds the model and forgets the norm before the heads. Predict how far the masks' IoU falls.
 
 # %%
 import copy
@@ -562,22 +567,21 @@ header = ["prediction", "IoU", "IoU without norm", "same class", "largest differ
 table(header, lines)
 
 # %% [markdown]
-# It hardly falls. Each layer ends in a layer norm of its own (chapter 6), so $X_1$ to $X_3$ are normalised already, and what is missing is
-# a scale and a shift of each channel. Masks with logits of ±20 do not mind. So no picture shows this mistake; only numbers do.
+# To two digits, it does not fall. Each layer ends in a layer norm of its own (chapter 6), so for $X_1$ to $X_3$ only a scale and a
+# shift of each channel are missing, and the masks' large logits bear that.
 #
-# **How to notice it in your own training.** Compare logits with those of a reference, as the *Checkpoint* does, and not
-# pictures.
+# **How to notice it in your own model.** Compare logits with a reference, as the *Checkpoint* does. Pictures do not show it.
 #
 # ### Mask logits taken as probabilities
 #
-# Three ways to do it. Predict for each: an error, a mask too small, or a mask too large?
+# Predict for each confusion: an error, a mask too small, a mask too large, or a loss that stays high?
 
 # %%
 answer_logits = torch.cat([one[-1].mask_logits[0, q] for one, (q, _, _) in zip(predicted, matched)])
 truth = (answer_logits > 0).float()  # let this be right
 area = truth.sum()
-lines = [["logits > 0.5", f"{(answer_logits > 0.5).sum() / area:.0%} of the pixels"]]
-lines += [["logits.sigmoid() > 0", f"{(answer_logits.sigmoid() > 0).sum() / area:.0%} of the pixels"]]
+lines = [["logits > 0.5", f"{(answer_logits > 0.5).sum() / area:.0%} of the right area"]]
+lines += [["logits.sigmoid() > 0", f"{(answer_logits.sigmoid() > 0).sum() / area:.0%} of the right area"]]
 try:
     functional.binary_cross_entropy(answer_logits, truth)
 except RuntimeError as error:
@@ -589,15 +593,15 @@ table(["what is done", "what happens"], lines)
 assert 0.9 < (answer_logits > 0.5).sum() / area < 1
 
 # %% [markdown]
-# **How to notice it.** The first is silent: masks are a little too small. The second fills the picture. The third stops.
-# The fourth trains, but its mask loss stays high, however good the masks are.
+# **How to notice it.** The first is silent: masks are a little too small. The second fills every picture. The third stops. The
+# fourth trains, but the mask loss stays high, however good the masks are.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 8.1 ★ All masks of a batch
 #
-# Write the mask logits of a whole batch as one product, without loops. A convolution does not help here: each picture has kernels of its own.
+# Write the mask logits of a batch as one product, without loops. (Each picture has kernels of its own.)
 
 # %%
 def my_mask_logits(embeddings, pixel_features):
@@ -623,12 +627,12 @@ exercise("8.1", my_mask_logits)
 # %% [markdown]
 # ### 8.2 ★★ The heads, from their weights
 #
-# Write the norm and both heads with tensors alone, for all queries at once. A weight is (out, in), as in `nn.Linear`; `norm` is (scale, shift),
-# with an eps of $10^{-5}$; `class_head` is (weight, bias); `mask_head` is a list of three such pairs. The checker also tries a query
-# whose numbers are all equal.
+# Write norm and heads for all queries at once, with tensors alone. `norm` is (scale, shift), with $10^{-5}$ added to the variance;
+# `class_head` is (weight, bias), the weight as (out, in); `mask_head` is a list of three such pairs. The checker also tries equal
+# numbers.
 
 # %%
-def my_heads(x, norm, class_head, mask_head):
+def my_heads(X, norm, class_head, mask_head):
     """(N, C) and weights -> class logits (N, K+1), mask embeddings (N, C)"""
     ...
 
@@ -651,9 +655,9 @@ exercise("8.2", my_heads)
 # %% [markdown]
 # ### 8.3 ★★ Which channels make a mask?
 #
-# Make the logit map of one query from $k$ channels alone: those that contribute most. A channel contributes to a pixel the
-# product of its weight and its feature; over the picture, the mean of the absolute values counts. Then try it on the umbrella
-# of scene 9: from which $k$ on does the mask have the right form?
+# Make the logit map of one query from the $k$ channels that contribute most. A channel contributes to a pixel the
+# product of its weight and its feature; over the picture, the mean of their absolute values counts. Then try it on the umbrella:
+# from which $k$ on is its mask right?
 
 # %%
 def keep_channels(embedding, pixel_features, k):
@@ -680,8 +684,8 @@ exercise("8.3", keep_channels)
 # %% [markdown]
 # ### 8.4 ★★★ After which layer is a mask good?
 #
-# For each segment, find the number of the first prediction whose mask has an IoU of at least `threshold`, or $3L+1$ if there is none. Masks
-# and segments are on the same grid, and no segment is empty. A logit of exactly 0 counts as outside here. A mask may become bad again later.
+# For each segment, find the number of the first prediction whose mask has an IoU of at least `threshold`, or $3L+1$ if there is none.
+# Masks and segments are on the same grid. No segment is empty; a logit of exactly 0 is outside; a mask may become bad again later.
 
 # %%
 def first_good(mask_logits, masks, threshold):
@@ -710,11 +714,9 @@ exercise("8.4", first_good)
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
 # | norm before the heads | not mentioned | one, shared by all predictions | the same |
-# | class head | linear, K+1 | the same | the same |
 # | mask | queries times pixel features | three linear layers of the normalised queries, times pixel features | the same |
 # | predictions | one a layer and one of the raw queries | $3L+1 = 10$; its `DEC_LAYERS = 10` counts the raw queries' | `num_layers = 9` makes 10 |
 # | their losses | on all of them | summed, all alike | the same; `deep_supervision=False` keeps the last |
-# | masks at 1/4 | – | drawn at every prediction | embeddings are kept, masks are drawn when asked for |
 
 # %% [markdown]
 # ## In the library
@@ -724,7 +726,7 @@ decoder = "minim2f.model.transformer_decoder.TransformerDecoder"
 library_table(
     {
         "heads, my_heads": f"{decoder}.heads",
-        "the loop over layers": f"{decoder}.forward",
+        "the loop over the layers": f"{decoder}.forward",
         "all_predictions": "minim2f.model.mask2former.Prediction",
         "a loss on each": "minim2f.training.losses.Criterion",
     }
@@ -733,18 +735,17 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - One norm, one class head and one mask head read the queries $3L+1$ times.
+# - One norm and two heads read the queries $3L+1$ times.
 # - A mask logit is the product of an embedding and a pixel: the embedding is a filter, a 1 × 1 kernel.
 # - The raw queries' filters are the same for every picture, and their masks are not.
 # - In eight short runs deep supervision made every prediction usable, and the last one no better.
-# - A missing norm and a threshold at the wrong place hardly show in pictures.
+# - A missing norm hardly shows in pictures.
 
 # %% [markdown]
 # ## Further reading
 #
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.2.2: why the raw queries are supervised.
-# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.3: mask embeddings and per-pixel embeddings.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.3: mask and per-pixel embeddings.
 # - [Conditional convolutions for instance segmentation](https://arxiv.org/abs/2003.05664): kernels that a network makes for each object.
-# - [Deeply-supervised nets](https://arxiv.org/abs/1409.5185): where losses on inner layers come from.
 #
 # Before: chapter 7, masked attention. Next: chapter 9, matching.

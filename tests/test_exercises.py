@@ -101,6 +101,15 @@ EQUIVALENT = {
         "scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5"
         " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": SAME_AXES,
     },
+    "8.2": {
+        "centred = X - X.mean(-1, keepdim=True) → centred = X - X.mean(+1, keepdim=True)": LAST,
+        "variance = centred.square().mean(-1, keepdim=True)"
+        " → variance = centred.square().mean(+1, keepdim=True)": LAST,
+    },
+    "8.3": {
+        "strength = parts.abs().mean((1, 2))"
+        " → strength = parts.abs().sum((1, 2))": "sums over equally many pixels rank alike",
+    },
     "E.3": {
         "order = rows.argsort(stable=True)"
         " → order = rows.argsort()": "on a CPU, PyTorch keeps the order of equals in any case",
@@ -375,6 +384,8 @@ def test_solutions_of_chapter_5_equal_the_library() -> None:
 
     start = DeformableAttention(64).offsets.bias.detach().view(8, 3, 4, 2)
     torch.testing.assert_close(exercises.find("5.4").reference(8, 4), start[:, 2])
+
+
 def masked_softmax_from_its_definition(scores, allowed):
     """Without -inf: the maximum is taken off, as softmax does."""
     allowed = torch.where(allowed.sum(1, keepdim=True) > 0, allowed, torch.ones_like(allowed))

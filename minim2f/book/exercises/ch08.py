@@ -1,4 +1,4 @@
-"""Exercises of chapter 8: masks as products, the heads from weights, filters, the first good one."""
+"""Exercises of chapter 8: masks as products, heads from weights, filters, the first good mask."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _without_loops() -> tuple[Tensor, ...]:
 
 
 def my_heads(
-    x: Tensor,
+    X: Tensor,
     norm: tuple[Tensor, Tensor],
     class_head: tuple[Tensor, Tensor],
     mask_head: list[tuple[Tensor, Tensor]],
@@ -50,7 +50,7 @@ def my_heads(
     """What norm and heads make of the queries after one layer.
 
     Args:
-        x: X_l, (N, C).
+        X: the queries, (N, C).
         norm: scale and shift of the layer norm, (C,) each; its eps is 1e-5.
         class_head: weight (K+1, C) and bias (K+1,).
         mask_head: weight (C, C) and bias (C,) of each of its three layers.
@@ -59,7 +59,7 @@ def my_heads(
         Class logits (N, K+1) and mask embeddings (N, C).
     """
     scale, shift = norm
-    centred = x - x.mean(-1, keepdim=True)
+    centred = X - X.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)
     z = centred / (variance + 1e-5).sqrt() * scale + shift
     weight, bias = class_head
@@ -149,9 +149,9 @@ def _predictions_and_truth(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
     return towards + noise, masks, 0.4 + 0.4 * torch.rand((), generator=g).item()
 
 
-# Three segments on a row of four pixels, three predictions. IoUs of the first 1/2, 0, 1: good at once
-# at 0.5, then lost; of the second 0, 1/4, 0: never good at 0.5; of the third 1, 0, 1, if a logit of 0
-# is outside. Small logits tell where the line is drawn.
+# Three segments on a row of four pixels, three predictions. The first has IoUs of 1/2, 0 and 1: good
+# at once at 0.5, then lost. The second has 0, 1/4 and 0: never good at 0.5. The third has 1, 0 and 1
+# if a logit of 0 is outside. Small logits tell where the line is drawn.
 _EDGE = torch.tensor(
     [
         [[[0.1, 0.0, -1, -1]], [[-1, -1, 0.4, -1]], [[0.2, 0.0, 0.0, -1]]],
