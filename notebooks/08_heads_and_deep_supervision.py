@@ -39,7 +39,7 @@ where_we_are("heads")
 # What you need of earlier chapters:
 #
 # - A **query** is a vector of $C$ numbers that is to find one **segment**, an object or a stretch of sky. There are $N$.
-# - The transformer decoder has $3L$ **layers**. Each turns the queries $X_{l-1}$ into $X_l$, after a look at the picture. The
+# - The transformer decoder has $3L$ **layers**. Each looks at the picture and turns the queries $X_{l-1}$ into $X_l$. The
 #   **raw queries** $X_0$ are learned, and the same for every picture.
 # - $F_{pixel}$ is a map at 1/4 of the picture's size, $C$ numbers for each place. Here such a place is called a **pixel**.
 # - A **logit** is a score before it becomes a probability: through a softmax for classes, through a sigmoid for masks. A mask
@@ -97,7 +97,7 @@ same(embeddings[1] @ pixel, 0.1)
 # pixels that are more than half as red as blue, query 1 for those that are more blue than red.
 
 # %% tags=["demo", "hide-input"]
-def cells(ax, values, title, low, high):
+def draw_map(ax, values, title, low, high):
     """A map with its numbers; a thick line goes round the positive ones if there are negative ones."""
     ax.imshow(values, cmap="cividis", vmin=low, vmax=high)
     for (y, x), value in zip(torch.cartesian_prod(torch.arange(2), torch.arange(3)), values.flatten()):
@@ -112,11 +112,11 @@ def cells(ax, values, title, low, high):
 
 
 fig, axes = plt.subplots(1, 4, figsize=(9, 1.7), layout="constrained")
-logits = torch.einsum("nc,chw->nhw", embeddings, pixel_features)
-cells(axes[0], pixel_features[0], "channel 0: red", 0, 1)
-cells(axes[1], pixel_features[1], "channel 1: blue", 0, 1)
-cells(axes[2], logits[0], "query 0: 2 red − blue", -2, 2)
-cells(axes[3], logits[1], "query 1: blue − red", -2, 2)
+logits = [a * pixel_features[0] + b * pixel_features[1] for a, b in embeddings]
+draw_map(axes[0], pixel_features[0], "channel 0: red", 0, 1)
+draw_map(axes[1], pixel_features[1], "channel 1: blue", 0, 1)
+draw_map(axes[2], logits[0], "query 0: 2 red − blue", -2, 2)
+draw_map(axes[3], logits[1], "query 1: blue − red", -2, 2)
 show(
     fig,
     "Four maps of 2 by 3 numbers: the red and the blue channel, and the mask logits of two queries. "
@@ -152,7 +152,7 @@ same(p, torch.tensor([0.72, 0.01, 0.27]), tolerance=0.01)
 #
 # For $l = 0, \dots, 3L$:
 #
-# $$Z_l = \mathrm{LayerNorm}(X_l), \qquad c_l = \mathrm{Linear}(Z_l), \qquad E'_l = \mathrm{MLP}(Z_l)$$
+# $$Z_l = \mathrm{LayerNorm}(X_l), \qquad \mathrm{class}_l = \mathrm{Linear}(Z_l), \qquad E'_l = \mathrm{MLP}(Z_l)$$
 #
 # $$M'_l(n, y, x) = \sum_{c=1}^{C} E'_l(n, c)\, F_{pixel}(c, y, x)$$
 #
@@ -161,10 +161,11 @@ same(p, torch.tensor([0.72, 0.01, 0.27]), tolerance=0.01)
 # | $l$ | `layer` | | number of the prediction, 0 for the raw queries |
 # | $X_l$ | `X` | (B, N, C) | the queries after layer $l$ |
 # | $Z_l$ | `z` | (B, N, C) | the same, normalised |
-# | $c_l$ | `class_logits` | (B, N, K+1) | class logits, the last is "no object" |
+# | $\mathrm{class}_l$ | `class_logits` | (B, N, K+1) | class logits, the last is "no object" |
 # | $E'_l$ | `embeddings` | (B, N, C) | mask embeddings |
 # | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | pixel features |
 # | $M'_l$ | `mask_logits` | (B, N, H/4, W/4) | mask logits |
+# | $n$, $c$, $y$, $x$ | `n`, `c`, `y`, `x` | | one query, one channel, row and column of a pixel |
 #
 # MLP is the mask head: three linear layers with a ReLU (negative numbers become 0) after the first and the second. Norm and
 # heads exist once: the same weights serve all predictions. Chapter 7's attention mask $M_l$ is made from $M'_l$:
@@ -248,9 +249,9 @@ shape_table(rows, meanings=meanings)
 
 # %% [markdown] tags=["demo"]
 # The model returns its last prediction, whose `auxiliary` are the earlier ones. A prediction holds embeddings; `mask_logits`
-# multiplies them when it is asked for.
+# multiplies them on demand.
 #
-# Now *Predict*: two pictures, prediction 0 of each.
+# Now *Predict*, for two pictures.
 
 # %% tags=["demo"]
 torch.set_grad_enabled(False)  # nothing is trained in this chapter
@@ -322,9 +323,8 @@ for l, by in enumerate(change, 1):
 assert (columns[0][1:3] > columns[0][:2] + 0.05).all() and columns[0][3] - columns[0][2] < 0.01
 
 # %% [markdown] tags=["demo"]
-# In these simple scenes the raw queries, fixed filters, draw four of five segments well. But they cannot know what is in the
-# picture, so 15 of 16 claim to be an object. Layers 1 and 2 mend masks and classes; layer 3 adds nothing that this table
-# shows. (The pairs are those of the last prediction, which favours it a little.)
+# In these simple scenes the raw queries, fixed filters, draw four of five segments well (IoU 0.8 or more). But they cannot know what is in the
+# picture, so 15 of 16 claim to be an object. Layers 1 and 2 mend masks and classes; layer 3 adds nothing in this table. (The pairs are those of the last prediction, which favours it a little.)
 #
 # Below: the segment that gained most, one that gained less, and the one that lost most in a layer.
 
@@ -371,7 +371,7 @@ g = [scenes.categories[label]["name"] for label in labels].index("umbrella")
 assert queries[g] == 3  # a hint of exercise 8.3 says so
 features = predicted[9][-1].pixel_features[0]
 filter_ = predicted[9][-1].mask_embeddings[0, 3]
-logits = torch.einsum("c,chw->hw", filter_, features)
+logits = fast_masks(filter_[None], features)[0]
 spots = [divmod(int(logits.argmax()), 24), (6, 3)]
 fig, axes = plt.subplots(1, 4, figsize=(10.4, 2.5), width_ratios=(1, 1.18, 1.3, 1.3), layout="constrained")
 axes[0].imshow(thirty[9].image.permute(1, 2, 0))
@@ -395,12 +395,11 @@ show(
     "Scene 9 with two pixels marked, the umbrella query's mask logits, and for each pixel the 64 products of its "
     "channels with the embedding as sorted bars, of both signs.",
     "Left: where the pixels a and b lie. Red line: logit 0, the rim of the mask. Right: the 64 products of each pixel; their sum is the "
-    "logit. One bar far longer than all others would mean that a single channel is the mask.",
+    "logit. If one channel were the mask, one bar would hold nearly the whole sum on both sides.",
 )
 
 # %% [markdown]
-# At a, dozens of products lift the logit a little each; at b, a few strong ones push it down. Exercise 8.3 asks how many
-# channels a mask needs.
+# At a, dozens of products lift the logit a little each; at b, a few strong ones push it down.
 #
 # How much of the filter depends on the picture? Each scene borrows the embeddings that the same queries made in the scene before it.
 
@@ -430,7 +429,7 @@ assert (own - borrowed)[agree].mean().abs() < 0.02 and (own - borrowed)[~agree].
 # %% [markdown]
 # ## Checkpoint
 #
-# Ours against the library's, for all four predictions of scene 9; `rows` holds its $X_0$ to $X_3$.
+# Ours against the library's, for all predictions of scene 9; `rows` holds its $X_0$ to $X_3$.
 
 # %%
 for layer, theirs in enumerate(here):
@@ -441,7 +440,7 @@ for layer, theirs in enumerate(here):
     same(mask_logits, theirs.mask_logits[0], tolerance=1e-3)
 
 # %% [markdown]
-# The outside witnesses are PyTorch's convolution, in `fast_masks`, and NumPy, for the norm of one query. `slow_linear` is the class head:
+# Outside witnesses are PyTorch's convolution, in `fast_masks`, and NumPy, for the norm of one query:
 
 # %%
 import numpy as np
@@ -460,8 +459,8 @@ same(slow_linear(z, class_head.weight, class_head.bias), class_head(norm(query))
 # *Hypothesis:* a loss on all predictions makes the last one better than a loss on the last alone.
 #
 # The switch is `deep_supervision`. Each pair of runs starts from the same weights and sees the same pictures. The score is **PQ**
-# (chapter 13) on 40 unseen scenes, 1 is perfect; `last − all` is the difference within a pair. These models trained for only 250
-# steps, and are not the model of *Look*.
+# (chapter 13) on 40 unseen scenes; `last − all` is the difference within a pair. (The sum of four losses is larger,
+# but the optimiser, AdamW, divides by the gradient's size.) These models trained for only 250 steps, and are not that of *Look*.
 
 # %%
 from minim2f.book import experiments
@@ -500,13 +499,13 @@ show(
 )
 
 # %% [markdown]
-# The hypothesis fails here: in all four pairs the model with the loss on the last alone ends *better*. (Four tosses of a coin agree once
+# The hypothesis fails here: in all four pairs the loss on the last alone ends *better*. (Four tosses of a coin agree once
 # in eight times: a hint and no proof.) Perhaps four predictions are too much for the same heads
 # after so little training. These runs do not test that, nor what longer training does.
 #
-# What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5 in each run,
-# without it below 0.3. The attention masks of chapter 7 are made from these predictions, and without it no
-# loss tells them to be masks.
+# What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5 in each run;
+# without it, below 0.3. Chapter 7's attention masks are made from these predictions, and without deep supervision no
+# loss acts on them.
 #
 # The paper removes only the loss on prediction 0: on COCO, PQ falls from 51.9 to 51.2.
 
@@ -515,7 +514,7 @@ show(
 #
 # ### K instead of K+1
 #
-# Without a logit for "no object", idle queries are taught class number K, which does not exist.
+# Without a logit for "no object", a query that answers for no segment is taught class K, which does not exist.
 
 # %% tags=["demo"]
 K = model.config.num_classes
@@ -528,7 +527,8 @@ except IndexError as error:
 
 # %% [markdown] tags=["demo"]
 # That is the lucky case. (On a GPU it reads "device-side assert", and may name another line.) Whoever then leaves these queries
-# out of the loss has a head that cannot say "no object". To see the symptom, we cut that logit off the trained model:
+# out of the loss has a head that cannot say "no object". We cut that
+# logit off the trained model:
 
 # %%
 last = torch.cat([four[-1].class_logits[0] for four in predicted])  # of 30 scenes
@@ -546,7 +546,7 @@ table(["head", "queries that name a class", "with p of 0.8 or more"], lines)
 #
 # ### Heads without the norm
 #
-# Somebody rebuilds the model and forgets the norm before the heads. Predict how far the masks' IoU falls.
+# Somebody forgets the norm before the heads. Predict how far the IoU falls.
 
 # %%
 import copy
@@ -568,7 +568,8 @@ table(header, lines)
 
 # %% [markdown]
 # To two digits, it does not fall. Each layer ends in a layer norm of its own (chapter 6), so for $X_1$ to $X_3$ only a scale and a
-# shift of each channel are missing, and the masks' large logits bear that.
+# shift of each channel are missing, and most of the large mask logits keep their sign. Only $X_0$ has met no norm: there,
+# classes change.
 #
 # **How to notice it in your own model.** Compare logits with a reference, as the *Checkpoint* does. Pictures do not show it.
 #
@@ -593,8 +594,7 @@ table(["what is done", "what happens"], lines)
 assert 0.9 < (answer_logits > 0.5).sum() / area < 1
 
 # %% [markdown]
-# **How to notice it.** The first is silent: masks are a little too small. The second fills every picture. The third stops. The
-# fourth trains, but the mask loss stays high, however good the masks are.
+# **How to notice it.** The first is silent. The others show: full pictures, an error, a mask loss that stays high.
 
 # %% [markdown]
 # ## Exercises
@@ -739,7 +739,6 @@ library_table(
 # - A mask logit is the product of an embedding and a pixel: the embedding is a filter, a 1 × 1 kernel.
 # - The raw queries' filters are the same for every picture, and their masks are not.
 # - In eight short runs deep supervision made every prediction usable, and the last one no better.
-# - A missing norm hardly shows in pictures.
 
 # %% [markdown]
 # ## Further reading

@@ -149,9 +149,9 @@ def _predictions_and_truth(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
     return towards + noise, masks, 0.4 + 0.4 * torch.rand((), generator=g).item()
 
 
-# Three segments on a row of four pixels, three predictions. The first has IoUs of 1/2, 0 and 1: good
-# at once at 0.5, then lost. The second has 0, 1/4 and 0: never good at 0.5. The third has 1, 0 and 1
-# if a logit of 0 is outside. Small logits tell where the line is drawn.
+# Three segments on a row of four pixels, three predictions. The first has IoUs of 1/2, 0 and 1:
+# good at once at 0.5, then lost. The second has 0, 1/4 and 0: never good at 0.5. The third has 1, 0
+# and 1 if a logit of 0 is outside. Small logits tell where the line is drawn.
 _EDGE = torch.tensor(
     [
         [[[0.1, 0.0, -1, -1]], [[-1, -1, 0.4, -1]], [[0.2, 0.0, 0.0, -1]]],
