@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 8 · Heads and deep supervision
 #
-# Read a class and a mask off every query after every layer, and see a query's embedding for what it is: a filter.
+# Read a class and a mask off every query after every layer, and see that its embedding is a filter.
 #
 # *read 50 min · run 20 s CPU · exercises 50 min*
 #
@@ -81,7 +81,7 @@ pixel_features = torch.tensor(
 embeddings = torch.tensor([[2.0, -1.0], [-1.0, 1.0]])  # (N, C)
 
 # %% [markdown] tags=["demo"]
-# Take the middle pixel of the lower row. It has red 0.4 and blue 0.5. Query 0 gives it the logit 2 · 0.4 − 1 · 0.5 = 0.3, query 1
+# Take the middle pixel of the lower row, with red 0.4 and blue 0.5. Query 0 gives it the logit 2 · 0.4 − 1 · 0.5 = 0.3, query 1
 # gives it −1 · 0.4 + 1 · 0.5 = 0.1. Both are positive, so the pixel is inside both masks, which is
 # allowed: queries compete for pixels only at inference (chapter 12).
 #
