@@ -429,7 +429,7 @@ assert (own - borrowed)[agree].mean().abs() < 0.02 and (own - borrowed)[~agree].
 # %% [markdown]
 # ## Checkpoint
 #
-# Ours against the library's, for all predictions of scene 9; `rows` holds its $X_0$ to $X_3$.
+# Ours against the library's, for scene 9; `rows` holds its $X_0$ to $X_3$.
 
 # %%
 for layer, theirs in enumerate(here):
@@ -677,7 +677,7 @@ exercise("8.3", keep_channels)
 # <details><summary>Hint 2</summary>
 #
 # `topk(k).indices` says which they are; a tensor can be indexed with them. For the umbrella:
-# `here[-1].mask_embeddings[0, 3]` and `here[-1].pixel_features[0]`.
+# `here[-1].mask_embeddings[0, 3]` and `here[-1].pixel_features[0]`; its $k$ lies between 16 and 32.
 #
 # </details>
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import minim2f
 from minim2f import Mask2Former, preset
 from minim2f.book import exercises
 from minim2f.book.exercise import verdict
 from minim2f.book.experiments.ch08 import until
+from minim2f.data import open_dataset
 from minim2f.model.mask2former import Prediction
 
 
@@ -94,6 +96,16 @@ def test_solutions_of_chapter_8_equal_the_library() -> None:
     torch.testing.assert_close(mine, theirs)
     masks = exercises.find("8.1").reference(mine[1], features)
     torch.testing.assert_close(masks, Prediction(*theirs, features).mask_logits)
+
+
+@torch.no_grad()
+def test_the_umbrella_needs_as_many_channels_as_the_hint_says() -> None:
+    model, scene = minim2f.load("tiny"), open_dataset("scenes", split="val")[9]
+    prediction = model(model.batch([scene.image]))
+    parts = prediction.mask_embeddings[0, 3], prediction.pixel_features[0]
+    keep, whole = exercises.find("8.3").reference, prediction.mask_logits[0, 3] > 0
+    assert not (keep(*parts, 16) > 0).equal(whole)
+    assert all((keep(*parts, k) > 0).equal(whole) for k in range(32, 65))
 
 
 @torch.no_grad()
