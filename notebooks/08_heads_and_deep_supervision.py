@@ -499,15 +499,15 @@ show(
 )
 
 # %% [markdown]
-# The hypothesis fails here: in all four pairs the loss on the last alone ends *better*. (Four tosses of a coin agree once
-# in eight times: a hint and no proof.) Perhaps four predictions are too much for the same heads
-# after so little training. These runs do not test that, nor what longer training does.
+# The hypothesis fails here: in all four pairs the loss on the last alone ends *better*. (Four tosses of a coin agree
+# once in eight times: no proof.) Perhaps four predictions are too much for the same heads
+# after so little training. These runs do not test that, and longer ones may end otherwise: try the command with `--steps 750`.
 #
 # What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5 in each run;
 # without it, below 0.3. Chapter 7's attention masks are made from these predictions, and without deep supervision no
 # loss acts on them.
 #
-# The paper removes only the loss on prediction 0: on COCO, PQ falls from 51.9 to 51.2.
+# The paper removes only prediction 0's loss: on COCO, PQ falls from 51.9 to 51.2.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -657,7 +657,7 @@ exercise("8.2", my_heads)
 #
 # Make the logit map of one query from the $k$ channels that contribute most. A channel contributes to a pixel the
 # product of its weight and its feature; over the picture, the mean of their absolute values counts. Then try it on the umbrella:
-# from which $k$ on is its mask right?
+# from which $k$ on is its mask right, but for a pixel?
 
 # %%
 def keep_channels(embedding, pixel_features, k):

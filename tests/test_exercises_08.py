@@ -104,8 +104,8 @@ def test_the_umbrella_needs_as_many_channels_as_the_hint_says() -> None:
     prediction = model(model.batch([scene.image]))
     parts = prediction.mask_embeddings[0, 3], prediction.pixel_features[0]
     keep, whole = exercises.find("8.3").reference, prediction.mask_logits[0, 3] > 0
-    assert not (keep(*parts, 16) > 0).equal(whole)
-    assert all((keep(*parts, k) > 0).equal(whole) for k in range(32, 65))
+    wrong = [int(((keep(*parts, k) > 0) != whole).sum()) for k in range(16, 65)]
+    assert wrong[0] > 1 and max(wrong[32 - 16 :]) <= 1
 
 
 @torch.no_grad()
