@@ -68,7 +68,7 @@ where_we_are("heads")
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# Let $C = 2$, and let the picture have 2 × 3 pixels, which are red on the left and blue on the right. The first channel of
+# Let $C = 2$, and the picture have 2 × 3 pixels, red on the left and blue on the right. The first channel of
 # $F_{pixel}$ says how red a pixel is, the second how blue. Two queries have the embeddings (2, −1) and (−1, 1).
 
 # %% tags=["demo"]
@@ -106,7 +106,7 @@ def draw_map(ax, values, title, low, high):
     if values.min() < 0:
         fine = values.repeat_interleave(20, 0).repeat_interleave(20, 1)
         across, down = torch.linspace(-0.475, 2.475, 60), torch.linspace(-0.475, 1.475, 40)
-        ax.contour(across, down, fine > 0, levels=[0.5], colors="red", linewidths=2)
+        ax.contour(across, down, fine > 0, levels=[0.5], colors="black", linewidths=3)
     ax.set_title(title, fontsize=10)
     ax.axis("off")
 
@@ -121,7 +121,7 @@ show(
     fig,
     "Four maps of 2 by 3 numbers: the red and the blue channel, and the mask logits of two queries. "
     "Query 0 is positive in four pixels on the left, query 1 in three on the right.",
-    "Light is high. The red line parts positive logits from negative ones. The middle pixel of the lower row "
+    "Light is high. The black line parts positive logits from negative ones. The middle pixel of the lower row "
     "is on the positive side of both.",
 )
 
@@ -376,7 +376,7 @@ spots = [divmod(int(logits.argmax()), 24), (6, 3)]
 fig, axes = plt.subplots(1, 4, figsize=(10.4, 2.5), width_ratios=(1, 1.18, 1.3, 1.3), layout="constrained")
 axes[0].imshow(thirty[9].image.permute(1, 2, 0))
 drawn = axes[1].imshow(logits, cmap="cividis")
-axes[1].contour(logits, levels=[0], colors="red", linewidths=1.5)
+axes[1].contour(logits, levels=[0], colors="black", linewidths=1.5)
 fig.colorbar(drawn, ax=axes[1], shrink=0.8)
 axes[1].set_title("mask logits", fontsize=10)
 axes[0].set_title("scene 9", fontsize=10)
@@ -394,7 +394,7 @@ show(
     fig,
     "Scene 9 with two pixels marked, the umbrella query's mask logits, and for each pixel the 64 products of its "
     "channels with the embedding as sorted bars, of both signs.",
-    "Left: where the pixels a and b lie. Red line: logit 0, the rim of the mask. Right: the 64 products of each pixel; their sum is the "
+    "Left: where the pixels a and b lie. Black line: logit 0, the rim of the mask. Right: the 64 products of each pixel; their sum is the "
     "logit. If one channel were the mask, one bar would hold nearly the whole sum on both sides.",
 )
 
