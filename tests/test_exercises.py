@@ -101,6 +101,15 @@ EQUIVALENT = {
         "scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5"
         " → scores = q @ k.transpose(2, 1) / q.shape[-1] ** 0.5": SAME_AXES,
     },
+    "8.2": {
+        "centred = X - X.mean(-1, keepdim=True) → centred = X - X.mean(+1, keepdim=True)": LAST,
+        "variance = centred.square().mean(-1, keepdim=True)"
+        " → variance = centred.square().mean(+1, keepdim=True)": LAST,
+    },
+    "8.3": {
+        "strength = parts.abs().mean((1, 2))"
+        " → strength = parts.abs().sum((1, 2))": "sums over equally many pixels rank alike",
+    },
     "E.3": {
         "order = rows.argsort(stable=True)"
         " → order = rows.argsort()": "on a CPU, PyTorch keeps the order of equals in any case",
