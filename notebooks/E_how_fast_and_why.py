@@ -178,7 +178,7 @@ print(f"copy {bandwidth / 1e9:.0f} billion bytes a second")
 # Other programs disturb a measurement: one function may take 5 ms in one row of a table and 8 ms in the
 # next. So run both ways **in turn**, now this one first and now that one, and trust the
 # ratio within a pair: a slow moment is slow for both. The table shows the ratios' median and
-# middle half. Where this reaches within a twentieth of 1, the verdict is *open*; that of six or ten pairs is thin
+# middle half. Where this reaches within a twentieth of 1, the verdict is *open*; that of six or eight pairs is thin
 # evidence. My verdicts describe the tables stored *here*, from a shared machine; yours will differ.
 
 # %%
@@ -195,7 +195,7 @@ def in_turn(slow, fast, rounds):
 # %%
 HEADER = ["slow → fast", "slow, ms", "fast, ms", "predicted", "measured", "middle half", "verdict"]
 
-def race(name, predicted, slow, fast, rounds=10):
+def race(name, predicted, slow, fast, rounds=8):
     pairs = in_turn(slow, fast, rounds)
     low, middle, high = quantiles([one / other for one, other in pairs], n=4, method="inclusive")
     verdict = "pays" if low > 1.05 else "costs" if high < 0.95 else "open"
@@ -242,7 +242,7 @@ def by_level(values, sizes, locations, weights):
 #
 # Both steps are linear. *Prediction,* from the product alone: the map at 1/8 has a quarter of the pixels, so 4 times faster.
 # And $F_{pixel}$ is the same in all layers: resized once for each of
-# three sizes it serves nine, which draw 3 × (16² + 32² + 64²) pixels instead of 9 × 128²: 9 times. (`same` stops
+# three sizes it serves nine, which draw 3 × (16² + 32² + 64²) pixels instead of 9 × 128², 9 times fewer. (`same` stops
 # where results differ.)
 
 # %%
@@ -305,8 +305,8 @@ table(HEADER, [
 ])
 
 # %% [markdown]
-# *Verdict:* it pays. Both ways also read, masks as planes or pixels as rows, which the prediction forgot. For many points rows
-# are read faster, and more is won. For few points, on a quiet machine, reading keeps the gain below 16.
+# *Verdict:* it pays. Both ways also read, which the prediction forgot. For few points this keeps the gain below 16, on a quiet
+# machine. For many points 100 planes are read no faster than rows, and the gain is about as predicted, or above.
 #
 # ### Lever 3: a sum of rows need not be written down
 #
@@ -565,8 +565,7 @@ ways = {  # slow and fast, or the only one
 
 # %%
 fastest = {name: [best(way, 5) for way in ways[name]] for name in steps}
-now = operations_of[convolution] / fastest["3×3 convolution"][0]
-peak = max(peak, now)  # this may be a quieter moment
+peak = max(steps[name][0] / min(fastest[name]) for name in steps)  # of this moment
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(8, 4.2))
@@ -589,10 +588,11 @@ show(
     fig,
     "A log-log plot of speed over arithmetic intensity: a black roofline that rises and then is "
     "flat, two steps at the right near the flat roof, and three steps with arrows that go up.",
-    "Hollow is slow, full is fast: the operations stay, the arrow is the lever. The convolution "
-    "makes the flat roof; how far the linear layer lies below is a matter of its library. The frozen "
-    "norm meets the slope within noise: it waits for memory. Points far below both lines lose their "
-    "time in short loops and scattered reads. Far above both would be a counting error.",
+    "Hollow is slow, full is fast: the operations stay, the arrow is the lever. The flat roof is the "
+    "fastest of the five, here the convolution; how far the linear layer lies below is a matter of "
+    "its library. The frozen norm meets the slope within noise: it waits for memory. Points far below "
+    "both lines lose their time in short loops and scattered reads. Far above both would be a "
+    "counting error.",
 )
 
 # %% [markdown]
@@ -708,15 +708,15 @@ table(HEADER, races)
 
 # %% [markdown]
 # Steps along a *short* last dimension are slow: a loop over 12 or 2 numbers ends before it fills a register.
-# `embedding_bag` takes a table that lies across memory without a warning. A linear layer is the 1 × 1 convolution's
-# product again.
+# `embedding_bag` takes a table that lies across memory without a warning. Registers and lines predicted the direction of a gain
+# better than its size. A linear layer is the 1 × 1 convolution's product again; the verdict on it changed between my runs.
 #
 # ### The floor
 #
 # PyTorch counts operations of products and convolutions (before version 2.15 without
-# attention on a CPU, which the cell adds). Divided by the speeds of the large product and the large
-# convolution, measured in turn with the stages, they give the **floor** of a forward pass: no strict bound, but
-# what today's libraries take.
+# attention on a CPU, which the cell adds). Divided by the speeds that the large product and the large
+# convolution reach, measured in turn with the stages, they give the **floor** of a forward pass: no strict bound (the
+# product stays below the roof), but what today's libraries take.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -856,8 +856,8 @@ print("slower than theirs:", ", ".join(lost) or "nothing")
 # %% [markdown]
 # *Verdict:* the pixel decoder (lever 3) carries the gain, and R50's backward pass. Stages are
 # timed three times, without pairs. Two of them are nearly the same work for both backbones: matching, whose
-# factors differ by less than a tenth, and the pixel decoder, 1.94 and 2.83 here. So factors near 1 are open, and the pixel decoder
-# is "two or three" times faster.
+# factors differ by less than a tenth, and the pixel decoder, 1.94 and 2.83 here. So factors near 1 are open, and the pixel
+# decoder is "two or three" times faster. Swin-T's sum and its whole step differ as well.
 
 # %% [markdown]
 # ## Break it
