@@ -531,6 +531,24 @@ def pieces_by_growing(mask):
     return len(names[mask].unique())
 
 
+def floor_layer_by_layer(layers, peak, bandwidth):
+    seconds, waits = 0.0, []
+    for rows, inputs, outputs in layers.tolist():
+        moving = 4 * (rows * inputs + inputs * outputs + rows * outputs) / bandwidth
+        computing = 2 * rows * inputs * outputs / peak
+        seconds += max(computing, moving)
+        waits.append(moving > computing)
+    return seconds, torch.tensor(waits)
+
+
+def plan_in_a_loop(rows):
+    named, order, ends = sorted(set(rows.tolist())), [], [0]
+    for row in named:
+        order += (rows == row).nonzero().flatten().tolist()
+        ends.append(len(order))
+    return tuple(torch.tensor(numbers, dtype=torch.int64) for numbers in (named, order, ends))
+
+
 @pytest.mark.parametrize(
     ("exercise_id", "answer", "starts"),
     [
@@ -567,6 +585,8 @@ def pieces_by_growing(mask):
         ("9.4", greedy_with_luck, "✘ 9.4 lucky orders are not a proof"),
         ("9.4", total_by_the_library, "✘ 9.4 the exercise asks you to do without"),
         ("9.4", total_by_recursion, "✔"),
+        ("E.1", floor_layer_by_layer, "✔"),
+        ("E.3", plan_in_a_loop, "✔"),
     ],
 )
 def test_a_right_result_found_in_a_forbidden_way_is_refused(exercise_id, answer, starts) -> None:

@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minim2f.book.exercises import Exercise, Wrong, integer
+from minim2f.book.exercises.chE_wrong import FLOORS, ORDERS
 
 # ---- E.1 the time that a chain of layers cannot beat
 
 
-def floor_seconds(layers: Tensor, peak: float, bandwidth: float) -> Tensor:
+def floor_of_chain(layers: Tensor, peak: float, bandwidth: float) -> tuple[Tensor, Tensor]:
     """The least time of linear layers that run one after the other, in float32 and without bias.
 
     Args:
@@ -20,68 +21,17 @@ def floor_seconds(layers: Tensor, peak: float, bandwidth: float) -> Tensor:
         bandwidth: bytes a second.
 
     Returns:
-        Seconds, a scalar.
+        Seconds, a scalar; and (J,) bool, True where a layer waits for memory.
     """
     rows, inputs, outputs = layers.T
-    operations = 2 * rows * inputs * outputs
-    moved = 4 * (rows * inputs + inputs * outputs + rows * outputs)
-    return torch.maximum(operations / peak, moved / bandwidth).sum()
+    computing = 2 * rows * inputs * outputs / peak
+    moving = 4 * (rows * inputs + inputs * outputs + rows * outputs) / bandwidth
+    return torch.maximum(computing, moving).sum(), moving > computing
 
 
 def _chain(g: torch.Generator) -> tuple[Tensor, float, float]:
-    layers = torch.randint(1, 6, (integer(g, 0, 5), 3), generator=g)
+    layers = torch.randint(1, 6, (integer(g, 1, 5), 3), generator=g)
     return layers, float(integer(g, 50, 200)), float(integer(g, 100, 400))
-
-
-def _floor(bound=torch.maximum, factor=2, size=4, parts=(1, 1, 1), end=torch.sum):
-    """A floor with one mistake: in the bound, the counts, what is moved, or how layers add up."""
-
-    def mistake(layers, peak, bandwidth):
-        rows, inputs, outputs = layers.T
-        read, weights, written = parts
-        numbers = read * rows * inputs + weights * inputs * outputs + written * rows * outputs
-        operations = factor * rows * inputs * outputs
-        return end(bound(operations / peak, size * numbers / bandwidth))
-
-    return mistake
-
-
-_WRONG_FLOORS = [
-    Wrong(
-        _floor(bound=torch.add),
-        "a processor computes while the memory delivers: the slower of the two sets the time",
-    ),
-    Wrong(_floor(bound=torch.minimum), "the faster of the two has to wait for the other one"),
-    Wrong(
-        _floor(bound=lambda computing, moving: computing),
-        "the memory can be the slower one: count what moves as well",
-    ),
-    Wrong(
-        _floor(bound=lambda computing, moving: moving),
-        "the processor can be the slower one: count the operations as well",
-    ),
-    Wrong(
-        _floor(bound=lambda computing, moving: torch.maximum(computing.sum(), moving.sum())),
-        "layers wait for each other: each has a bound of its own, and only then do you add",
-    ),
-    Wrong(
-        _floor(end=torch.max),
-        "layers run one after the other: the time of all is wanted, not of the longest",
-    ),
-    Wrong(_floor(end=lambda each: each), "one number is wanted: the time of all layers together"),
-    Wrong(
-        lambda layers, peak, bandwidth: floor_seconds(layers, bandwidth, peak),
-        "operations belong to the peak, bytes to the bandwidth",
-    ),
-    Wrong(
-        _floor(factor=1),
-        "each number of a row meets each weight twice: it is multiplied, then added",
-    ),
-    Wrong(_floor(size=1), "bandwidth counts bytes: how many has a number in float32?"),
-    Wrong(_floor(parts=(1, 0, 1)), "the weights have to be read too"),
-    Wrong(_floor(parts=(1, 1, 0)), "the result has to be written too"),
-    Wrong(_floor(parts=(0, 1, 1)), "the rows have to be read too"),
-]
 
 
 # ---- E.2 two orders of linear steps
@@ -106,37 +56,6 @@ def two_orders(queries: int, channels: int, pixels: int, points: int) -> tuple[i
 
 def _counts(g: torch.Generator) -> tuple[int, int, int, int]:
     return integer(g, 1, 20), integer(g, 1, 20), integer(g, 1, 200), integer(g, 0, 200)
-
-
-def _orders(product=2, read=8, drawn=lambda n, c: n, sampled=lambda n, c: c):
-    """Two counts with one mistake: in a product, in a read, or in how many maps are read."""
-
-    def mistake(queries, channels, pixels, points):
-        one = product * queries * channels
-        maps = drawn(queries, channels), sampled(queries, channels)
-        return one * pixels + read * maps[0] * points, read * maps[1] * points + one * points
-
-    return mistake
-
-
-_WRONG_ORDERS = [
-    Wrong(
-        lambda n, c, pixels, points: two_orders(n, c, pixels, points)[::-1],
-        "which of the two comes first? Drawing is to be the first number",
-    ),
-    Wrong(_orders(product=1), "a product multiplies and adds: two operations for each pair"),
-    Wrong(_orders(read=0), "reading is no free step: 8 operations for each number that is read"),
-    Wrong(_orders(read=1), "a bilinear read is made of four neighbours: 8 operations"),
-    Wrong(_orders(read=4), "a bilinear read multiplies four neighbours, and adds them: 8, not 4"),
-    Wrong(
-        _orders(sampled=lambda n, c: n),
-        "sampling first, there are no masks yet: how many numbers has a point of F_pixel?",
-    ),
-    Wrong(
-        _orders(drawn=lambda n, c: c),
-        "drawn first, masks are read and no channels: how many masks are there?",
-    ),
-]
 
 
 # ---- E.3 scattered additions as sums of rows
@@ -177,16 +96,41 @@ def _with_empty_bags(rows):
     return torch.arange(len(counts)), rows.argsort(stable=True), F.pad(counts.cumsum(0), (1, 0))
 
 
+def _up_to_the_largest(rows):
+    counts = torch.bincount(rows, minlength=int(rows.max()) + 1)
+    return torch.arange(len(counts)), rows.argsort(stable=True), F.pad(counts.cumsum(0), (1, 0))
+
+
+def _ends_of_all(rows):
+    return *row_plan(rows)[:2], _with_empty_bags(rows)[2]
+
+
+def _as_they_appear(rows):
+    named, order, _ = row_plan(rows)
+    come = torch.stack([(rows == row).nonzero()[0, 0] for row in named]) if len(named) else named
+    return named[come.argsort()], order, row_plan(rows)[2]
+
+
+def _first_reads(rows):
+    named, order, ends = row_plan(rows)
+    return named, order[ends[:-1]], torch.arange(len(named) + 1)
+
+
 def _all_named(rows):
     ordered, order = rows.sort(stable=True)
     return ordered, order, row_plan(rows)[2]
 
 
+_UNREAD = "a row that nobody read needs no bag: `named` holds only rows that occur"
 _WRONG_PLANS = [
+    Wrong(_with_empty_bags, _UNREAD),
+    Wrong(_up_to_the_largest, _UNREAD),
     Wrong(
-        _with_empty_bags,
-        "a row that nobody read needs no bag: `named` holds only rows that occur",
+        _ends_of_all,
+        "only rows that were read have a bag: `ends` has one number more than `named`",
     ),
+    Wrong(_as_they_appear, "`named` is to be ascending, not in the order of the first reads"),
+    Wrong(_first_reads, "a bag holds all reads of its row, not the first alone"),
     Wrong(_all_named, "a row that is read twice is named once, and its bag holds both reads"),
     Wrong(
         _plan(order=lambda rows, right: rows.sort().values),
@@ -277,12 +221,15 @@ _WRONG_WHOLES = [
 EXERCISES = [
     Exercise(
         "E.1",
-        floor_seconds,
+        floor_of_chain,
         _chain,
-        _WRONG_FLOORS,
-        corners=[(torch.tensor([[1, 5, 5], [5, 5, 5]]), 60.0, 300.0)],  # memory, then processor
+        FLOORS,
+        corners=[
+            (torch.tensor([[1, 5, 5], [5, 5, 5]]), 60.0, 300.0),  # memory, then processor
+            (torch.tensor([[8, 8, 8], [6, 6, 6], [1, 5, 5]]), 100.0, 100.0),  # 6: a tie
+        ],
     ),
-    Exercise("E.2", two_orders, _counts, _WRONG_ORDERS, corners=[(100, 256, 16384, 12544)]),
+    Exercise("E.2", two_orders, _counts, ORDERS, corners=[(100, 256, 16384, 12544)]),
     Exercise(
         "E.3",
         row_plan,
@@ -295,6 +242,6 @@ EXERCISES = [
         whole_speedup,
         _parts,
         _WRONG_WHOLES,
-        corners=[(torch.zeros(0), torch.zeros(0)), (torch.tensor([0.4]), torch.tensor([1000.0]))],
+        corners=[(torch.tensor([0.4]), torch.tensor([1000.0])), (torch.zeros(0), torch.zeros(0))],
     ),
 ]
