@@ -195,10 +195,6 @@ POINTS = [
         "those are the surest places: the smallest |logit| should come first",
     ),
     Wrong(
-        lambda c, x, f, p: _chosen(c, (x.sigmoid()).argsort(1), f, p),
-        "a small probability is a sure 'outside': which probability is the least sure?",
-    ),
-    Wrong(
         lambda c, x, f, p: _chosen(c, torch.arange(x.shape[1]).expand(x.shape), f, p),
         "those are the first candidates, whatever the mask says there: sort them",
     ),
