@@ -3,7 +3,7 @@
 #
 # After matching, every query is told how wrong it is: you write the three losses, and compare masks at few, well chosen points.
 #
-# *read 45 min · run 30 s CPU · exercises 45 min*
+# *read 45 min · run 20 s CPU · exercises 45 min*
 #
 # **Needs** chapter 9 · **Library** [`minim2f/training/losses.py`](../minim2f/training/losses.py), [`minim2f/training/points.py`](../minim2f/training/points.py) · **Paper** section 3.3
 
@@ -108,7 +108,7 @@ print(f"BCE {(0.2955 + 0.6931) / 2:.3f}, dice {(0.1417 + 0.6667) / 2:.3f}")
 # Why by the segments of the whole batch? Let picture A have one segment, which pays 0.9, and picture B nine, which pay 0.1
 # each. Divided by the ten segments, the loss is (0.9 + 9 · 0.1) / 10 = 0.18, and each segment counts 1/10. If each picture took its own mean
 # first, the loss would be (0.9 + 0.1) / 2 = 0.5: the lone segment would count 1/2, each of the nine others 1/18.
-# In Mask2Former all segments count alike, so picture B has nine times the influence of A on the masks.
+# In Mask2Former all segments count alike: picture B has nine times the influence of A on the masks.
 
 # %% [markdown]
 # ## The equation
@@ -236,8 +236,7 @@ assert costs["all pixels"][1] > 15 * costs["uncertain"][1]
 assert costs["all pixels"][0] > 5 * costs["uncertain"][0]
 
 # %% [markdown]
-# With points, the losses need over 15 times less memory here, and over 5 times less time. A published model pays this
-# for ten predictions a step.
+# With points, the losses need less than a fifteenth of the memory here, and less than a fifth of the time.
 #
 # **Which points?** `uniform` draws them anywhere, as the matcher does. `uncertain` draws 3P candidates, keeps the 0.75 P where the mask's
 # logit is nearest to 0, and draws 0.25 P anew, anywhere. This is the **importance sampling** of PointRend;
@@ -286,32 +285,36 @@ shape_table(
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# The mask of one query, with 128 points of each kind.
+# One query's mask, and 128 points of each kind.
 
 # %% tags=["demo", "hide-input"]
 maps, truth = drawn(0)
-sizes = truth.sum((1, 2))
-g = int((sizes - 900).abs().argmin())  # neither a speck nor half of the picture
+g = int((truth.sum((1, 2)) - 900).abs().argmin())  # neither a speck nor half of the picture
 torch.manual_seed(1)
 kinds = {
     "uniform": points.uniform(len(maps), 128, "cpu"),
     "uncertain": points.uncertain(maps, 128),
 }
+large = interpolate(maps[None, g, None], truth.shape[1:], mode="bilinear")[0, 0]
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.9), layout="constrained")
 for ax, (name, where) in zip(axes, kinds.items()):
-    mask = interpolate(maps[None, g, None], truth.shape[1:], mode="bilinear")[0, 0].sigmoid()
-    drawing = ax.imshow(mask, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
-    ax.scatter(*where[g].T, s=14, color="C1", edgecolor="black", linewidth=0.6)
+    drawing = ax.imshow(large.abs(), cmap="gray", vmin=0, vmax=10, extent=(0, 1, 1, 0))
+    chosen = 96 if name == "uncertain" else 0
+    ax.scatter(*where[g, :chosen].T, s=22, color="C1", edgecolor="white", linewidth=0.6)
+    ax.scatter(*where[g, chosen:].T, s=22, color="black", edgecolor="white", marker="s", linewidth=0.6)
     ax.set_title(f"{name}: 128 points", fontsize=10)
     ax.axis("off")
-fig.colorbar(drawing, ax=axes, label="probability of “inside”", shrink=0.8)
+fig.colorbar(drawing, ax=axes, label="|logit|: black is unsure", shrink=0.8, extend="max")
+near = points.sample(maps[:, None], kinds["uncertain"])[g, 0, :96].abs().median()
+usual = large.abs().median()
+assert near < 0.8 * usual
 show(
     fig,
-    "The same mask twice, white inside and black outside. Left, 128 points are spread evenly over "
-    "the picture; right, most of them lie along the rim of the mask, some anywhere.",
-    "Dots are the points at which the losses compare this mask with its segment. On the right, "
-    "three quarters were chosen where the mask is least sure. If none lay away from the rim, the "
-    "quarter drawn anew would be missing.",
+    "How sure one mask is, twice: black along its rim, where the logit is near 0, lighter elsewhere. "
+    "Left, 128 square points are spread over the picture; right, 96 round points gather in dark "
+    "places, and 32 square ones lie anywhere.",
+    "Squares are drawn anywhere; circles are the 96 least sure of 384 candidates. Circles in the lightest "
+    "places would be a bug.",
 )
 
 # %% [markdown]
@@ -377,8 +380,8 @@ assert all(0.85 < loss / expected_loss(model.config) < 1.05 for loss in first)
 # mean over the draws is that of the whole picture.
 #
 # The trained model stays as it is. For each of six scenes, points are drawn 60 times. The gradient is that of BCE + dice with respect
-# to the mask embeddings E' of the matched queries. Its noise is how far one draw lies from the mean of all 60, and is divided by
-# the length of that mean. For comparison, "exact" takes 16 places in each pixel, 384 × 384 in all.
+# to the matched queries' E'. Its noise, the distance of one draw from the mean of all 60, is divided by
+# the length of that mean. "Exact" takes 16 places in each pixel.
 
 # %%
 features = prediction.pixel_features
@@ -437,24 +440,22 @@ assert found[3, :, 4].min() > 0.85
 # Each range covers the six scenes.
 #
 # **The value: refuted.** Uniform points give the exact BCE up to chance. Uncertain points give about three times as much, because they
-# prefer hard places: they are **biased**. The dice loss rises less, by 20 to 50 %. So never compare the losses of two runs
+# prefer hard places: they are **biased**. The dice loss rises by 20 to 50 %. So never compare the losses of two runs
 # whose points were chosen by different rules.
 #
-# **The scatter: confirmed, relative to the mean.** Uncertain points have about half the relative spread and half the gradient noise. Uniform points
-# need about four times as many to be as steady. In absolute size, the uncertain BCE scatters more: half of three times as much.
+# **The scatter: confirmed, relative to the mean.** Uncertain points have about half the relative spread and half the gradient noise;
+# uniform points need about four times as many to be as steady. In absolute size, the uncertain BCE scatters more.
 #
-# **The direction.** The mean gradient of uncertain points has nearly the exact direction, not quite: with P = 512 the
-# cosine stays below 1. (With P = 128, a mean of 60 noisy draws is itself noisy, in the uniform rows too.) A gradient that is too
-# long can be answered with a smaller weight $\lambda_{ce}$; for noise there is no such remedy but more points. This speaks for
-# the biased loss on this model. Whether it trains better was not measured here.
+# **The direction.** The mean gradient of uncertain points nearly has the exact direction: with P = 512 the
+# cosine is above 0.9, but below 1. (With P = 128, even a mean of 60 draws is noisy.) Whether the biased loss trains
+# better was not measured here.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### The mean of each picture's own mean
 #
-# Picture 0 has the most segments of the batch, picture 6 the fewest. How much does one segment of each weigh in the
-# mask losses?
+# How much does one segment count, in the picture with the most segments of the batch and in the one with the fewest?
 
 # %% tags=["demo"]
 counts = [len(target.labels) for target in targets]
@@ -465,18 +466,16 @@ for b in (0, 6):
 table(["picture", "segments", "divided by the batch's", "mean of two means"], rows)
 
 # %% [markdown]
-# With the mean of means, the same mistake counts nearly twice as much on a segment of picture 6 as on one of picture 0, only because
-# it has fewer neighbours.
+# With the mean of means, the same mistake counts nearly twice as much in picture 6, only because
+# a segment has fewer neighbours there.
 #
-# **How to notice it in your own training.** Put the same mask logits and the same segment into a batch twice, once alone in its picture and
-# once among many others. Both copies must get the same gradient. A batch that is split over processes needs
-# this test most: see 10.2.
+# **How to notice it in your own training.** Put the same mask logits and segment into a batch twice, once alone in a picture and
+# once among others. Both copies must get the same gradient.
 #
 # ### eos_coef = 1
 #
 # Imagine a lazy model that never looks at the picture: all its queries give the same class probabilities. Its class loss is
-# smallest when each probability is that class's share of the weights. With N queries and these eight scenes, it
-# says "no object" with
+# smallest when each probability is that class's share of the weights.
 
 # %%
 labels = torch.cat([target.labels for target in targets])
@@ -502,11 +501,10 @@ table(["N", "eos_coef", "p of “no object”", "class loss"], rows)
 assert lazy(100, 1.0)[0] > 0.9 and lazy(100, 1.0)[1] < 0.6 < 1.2 < lazy(100, 0.1)[1]
 
 # %% [markdown]
-# With 100 queries and weight 1, the lazy model says "no object" with a probability of 0.9, and its loss is small already: little is left to
-# be gained by looking. With weight 0.1 its loss is about four times as large.
+# With 100 queries and weight 1, the lazy model is silent with a probability of 0.9, and little can be gained by looking. With
+# weight 0.1 its loss is about four times as large.
 #
-# **How to notice it in your own training.** The class loss drops fast at the start, and so does the number of queries whose
-# likeliest class is a real one.
+# **How to notice it in your own training.** Early on, the class loss drops fast, while ever fewer queries name a real class.
 #
 # ### A loss on probabilities
 #
@@ -536,8 +534,8 @@ for name, loss in versions.items():
 table(["version", "x = 2", "gradient", "x = 20", "gradient ", "x = −20", "gradient  "], rows)
 
 # %% [markdown]
-# In float32 the sigmoid of 20 is exactly 1. So the second version is infinite, with a NaN for a gradient. PyTorch's loss for
-# probabilities stops at 100, and its gradient is 0: the surest mistake teaches nothing. The last version takes the
+# In float32 the sigmoid of 20 is exactly 1, so the second version becomes infinite. PyTorch's loss for
+# probabilities stops at 100, with a gradient of 0: the surest mistake teaches nothing. The last version takes the
 # sigmoid twice; even for the right answer, $x = -20$, it stays at ln 2 = 0.69.
 #
 # **How to notice it in your own training.** The loss becomes NaN, or stops falling far above 0. Compute the loss of a perfect
@@ -574,9 +572,9 @@ exercise("10.1", class_loss)
 # %% [markdown]
 # ### 10.2 ★★ A batch in parts
 #
-# A batch often passes in parts, on several GPUs or one after the other. Each part has summed its pairs' dice losses, `sums`, and
-# knows how many segments it has, `counts`. The training step takes the plain mean of the parts' losses. Return each
-# part's loss, so that this mean is the loss of the undivided batch. Parts may be empty; all of them, too.
+# A batch often passes in parts, on several GPUs or one after the other. Each part sums its pairs' dice losses (`sums`) and
+# counts its segments (`counts`). The training step takes the plain mean of the parts' losses. Return each
+# part's loss, so that this mean is the loss of the undivided batch. Some parts, or all, may be empty.
 
 # %%
 def part_losses(sums, counts):
