@@ -11,7 +11,7 @@
 # ## You will be able to
 #
 # - compute all three losses with pencil and paper (The idea in small numbers)
-# - write the class loss of a batch without loops (10.1)
+# - write the class loss, finite even for very sure queries (10.1)
 # - divide the mask losses of a batch rightly, also where the batch is split (10.2)
 # - choose points where masks are unsure (10.3), and say what
 #   that does to the loss and to its gradient (Experiment)
@@ -225,10 +225,10 @@ def measured(read, maps, truth):
         seconds.append(perf_counter() - start)
     return min(seconds), sum(kept.values())
 
-noise = torch.randn(8, 256, 256, requires_grad=True)
-noisy_truth = (torch.rand(8, 1024, 1024) > 0.5).float()
+random_maps = torch.randn(8, 256, 256, requires_grad=True)
+random_truth = (torch.rand(8, 1024, 1024) > 0.5).float()
 ways = {"all pixels": at_all_pixels, "uniform": at_uniform, "uncertain": at_uncertain}
-costs = {name: measured(read, noise, noisy_truth) for name, read in ways.items()}
+costs = {name: measured(read, random_maps, random_truth) for name, read in ways.items()}
 
 # %% tags=["demo", "hide-input"]
 table(["compared at", "ms", "MB kept"], [[n, f"{1000 * s:.0f}", f"{mb:.0f}"] for n, (s, mb) in costs.items()])
@@ -313,8 +313,9 @@ show(
     "How sure one mask is, twice: black along its rim, where the logit is near 0, lighter elsewhere. "
     "Left, 128 square points are spread over the picture; right, 96 round points gather in dark "
     "places, and 32 square ones lie anywhere.",
-    "Squares are drawn anywhere; circles are the 96 least sure of 384 candidates. Circles in the lightest "
-    "places would be a bug.",
+    "Squares are drawn anywhere; circles are the 96 least sure of 384 candidates. This mask is so sure "
+    "of itself that few candidates are dark, and some circles lie outside of its rim. Circles "
+    "as evenly spread as the squares would be a bug.",
 )
 
 # %% [markdown]
@@ -339,7 +340,7 @@ x, t = torch.randn(6, 40, dtype=torch.float64), torch.rand(6, 40, dtype=torch.fl
 same(fast_mask_losses(x, t, 6)[0], binary_cross_entropy_with_logits(x, t), tolerance=1e-12)
 
 # %% [markdown]
-# Last, the library's `Criterion` on the whole batch, with its weights 2, 5, 5.
+# Last, the library's `Criterion` on the whole batch, with its weights 2, 5, 5. `pixel_centres` gives the middle of each cell.
 
 # %%
 from minim2f.model.position import pixel_centres
@@ -386,7 +387,7 @@ assert all(0.85 < loss / expected_loss(model.config) < 1.05 for loss in first)
 # %%
 features = prediction.pixel_features
 
-def draw(b, where):
+def losses_at(b, where):
     """BCE, dice, and the gradient of their sum, of picture b at some points."""
     queries, segments = pairs[b]
     embeddings = prediction.mask_embeddings[b, queries].requires_grad_()
@@ -399,8 +400,8 @@ def draw(b, where):
 
 def scatter(b, choose):
     """Of 60 draws: mean BCE, mean dice, spread of the BCE, noise and direction of the gradient."""
-    exact = draw(b, pixel_centres(384, 384, images).expand(len(pairs[b][0]), -1, -1))
-    bces, dices, gradients = zip(*(draw(b, choose(drawn(b)[0])) for _ in range(60)))
+    exact = losses_at(b, pixel_centres(384, 384, images).expand(len(pairs[b][0]), -1, -1))
+    bces, dices, gradients = zip(*(losses_at(b, choose(drawn(b)[0])) for _ in range(60)))
     bces, gradients = torch.tensor(bces), torch.stack(gradients)
     mean = gradients.mean(0)
     noise = (gradients - mean).square().sum(1).mean().sqrt() / mean.norm()
@@ -440,7 +441,7 @@ assert found[3, :, 4].min() > 0.85
 # Each range covers the six scenes.
 #
 # **The value: refuted.** Uniform points give the exact BCE up to chance. Uncertain points give about three times as much, because they
-# prefer hard places: they are **biased**. The dice loss rises by 20 to 50 %. So never compare the losses of two runs
+# prefer hard places. Such an estimate, wrong in the mean over all draws, is called **biased**. The dice loss rises by 20 to 50 %. So never compare the losses of two runs
 # whose points were chosen by different rules.
 #
 # **The scatter: confirmed, relative to the mean.** Uncertain points have about half the relative spread and half the gradient noise;
@@ -544,9 +545,9 @@ table(["version", "x = 2", "gradient", "x = 20", "gradient ", "x = −20", "grad
 # %% [markdown]
 # ## Exercises
 #
-# ### 10.1 ★ The class loss
+# ### 10.1 ★★ The class loss
 #
-# Without loops and without PyTorch's cross entropy. Logits may be ±800; the classes may all be "no object".
+# Write it without PyTorch's cross entropy, for all queries at once. Logits may be ±800; the classes may all be "no object".
 
 # %%
 def class_loss(class_logits, classes, eos_coef):

@@ -40,7 +40,7 @@ def _class_corners() -> list[tuple]:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
     classes = torch.tensor([1, 2, 0])
     ready_made = "cross_entropy CrossEntropyLoss nll_loss NLLLoss slow_class_loss"
-    watched = watchful(logits, classes, functions=ready_made, loops=False)
+    watched = watchful(logits, classes, functions=ready_made)
     sure = 800 * torch.tensor([[1, -1, 0], [-1, 1, 1]], dtype=torch.float64)
     idle = torch.full((3,), 2)
     return [(*watched, 0.1), (sure, torch.tensor([1, 2]), 0.1), (logits, idle, 0.1)]

@@ -28,11 +28,6 @@ def _ready_made(logits, classes, eos_coef):
     return F.cross_entropy(logits, classes, _weights(logits, eos_coef))
 
 
-def _class_by_loops(logits, classes, eos_coef):
-    rows = [_paid(row[None], k[None]) for row, k in zip(list(logits), list(classes))]
-    return _mean_of(torch.cat(rows), _weights(logits, eos_coef)[classes])
-
-
 def _by_log(logits, classes, eos_coef):
     p = logits.softmax(1)[torch.arange(len(classes)), classes]
     return _mean_of(-p.log(), _weights(logits, eos_coef)[classes])
@@ -60,7 +55,6 @@ def _divided_by_matched(logits, classes, eos_coef):
 
 CLASS = [
     Wrong(_ready_made, "the right number, but write the cross entropy yourself this time"),
-    Wrong(_class_by_loops, "the numbers are right, but no loops: take all queries at once"),
     Wrong(
         lambda x, k, eos: (_weights(x, eos)[k] * _paid(x, k)).mean(),
         "a weighted mean divides by the sum of the weights, not by the number of queries",
@@ -88,6 +82,14 @@ CLASS = [
     Wrong(
         _probabilities, "-p is the matching cost; the loss is a logarithm, which bears gradients"
     ),
+    Wrong(
+        lambda x, k, eos: _weights(x, eos)[k] * _paid(x, k),
+        "that is what each query pays: one number is wanted, their weighted mean",
+    ),
+    Wrong(
+        lambda x, k, eos: _paid(x, k).sum(),
+        "a weighted mean: weigh what each query pays, then divide by the sum of the weights",
+    ),
     Wrong(_over_queries, "the softmax is over the classes of one query, not over the queries"),
 ]
 
@@ -110,6 +112,18 @@ PARTS = [
     Wrong(
         lambda sums, counts: sums / (counts.sum() / len(counts)),
         "right, unless the whole batch has no segment: then you divide by 0",
+    ),
+    Wrong(
+        lambda sums, counts: sums / counts.sum(),
+        "added up that is the whole loss, but the step takes the mean of the parts; and 0 / 0?",
+    ),
+    Wrong(
+        lambda sums, counts: sums / counts.clamp(min=1) / len(counts),
+        "the step divides by the number of parts; and a part's own count makes it a mean of means",
+    ),
+    Wrong(
+        lambda sums, counts: sums.clone(),
+        "sums grow with the number of segments: divide by something that all parts share",
     ),
     Wrong(
         lambda sums, counts: sums / len(counts),
@@ -166,6 +180,10 @@ def _fresh_first(candidates, logits, fresh, num_points):
     return points.roll(num_points - int(0.75 * num_points), 1)
 
 
+def _last_fresh(candidates, logits, fresh, num_points):
+    return _chosen(candidates, logits.abs().argsort(1), fresh.flip(1), num_points)
+
+
 def _none_fresh(candidates, logits, fresh, num_points):
     return _chosen(candidates, logits.abs().argsort(1), fresh, num_points, share=1)
 
@@ -200,6 +218,11 @@ POINTS = [
     ),
     Wrong(_none_fresh, "a quarter of the points should be fresh, so that no place is forgotten"),
     Wrong(_more_candidates, "the rest comes from the fresh points, not from the candidates"),
+    Wrong(
+        lambda c, x, f, p: torch.cat([_chosen(c, x.abs().argsort(1), f[:, :0], p), f], 1),
+        "those are more than P points: take only as many fresh ones as are missing",
+    ),
+    Wrong(_last_fresh, "take the fresh points from the front"),
     Wrong(_fresh_first, "the unsure points come first, then the fresh ones"),
     Wrong(
         _one_order, "each mask is unsure elsewhere: sort the candidates of each pair on their own"
