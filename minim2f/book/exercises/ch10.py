@@ -43,7 +43,7 @@ def _class_corners() -> list[tuple]:
     watched = watchful(logits, classes, functions=ready_made)
     sure = 800 * torch.tensor([[1, -1, 0], [-1, 1, 1]], dtype=torch.float64)
     idle = torch.full((3,), 2)
-    return [(*watched, 0.1), (sure, torch.tensor([1, 2]), 0.1), (logits, idle, 0.1)]
+    return [(*watched, 0.1), (sure, torch.tensor([1, 2]), 0.5), (logits, idle, 0.1)]
 
 
 # ---- 10.2 a batch in parts
