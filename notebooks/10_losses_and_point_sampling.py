@@ -360,7 +360,7 @@ cls = slow_class_loss(prediction.class_logits.flatten(0, 1), taught.flatten())
 same([2 * cls, 5 * bce, 5 * dice], list(theirs.values()))
 
 # %% [markdown]
-# And three new models, which nobody trained. The tiny model has three layers, so four predictions are scored.
+# And three untrained models. The tiny model has three layers, so four predictions are scored.
 
 # %%
 first = []
@@ -380,7 +380,7 @@ assert all(0.85 < loss / expected_loss(model.config) < 1.05 for loss in first)
 # Hypothesis: with as many points, uncertain ones give a loss and a gradient that scatter less from draw to draw, and their
 # mean over the draws is that of the whole picture.
 #
-# The trained model stays as it is. For each of six scenes, points are drawn 60 times. The gradient is that of BCE + dice with respect
+# For each of six scenes and the trained model, points are drawn 60 times. The gradient is that of BCE + dice with respect
 # to the matched queries' E'. Its noise, the distance of one draw from the mean of all 60, is divided by
 # the length of that mean. "Exact" takes 16 places in each pixel.
 
@@ -478,7 +478,7 @@ table(["picture", "segments", "divided by the batch's", "mean of two means"], ro
 #
 # ### eos_coef = 1
 #
-# Imagine a lazy model that never looks at the picture: all its queries give the same class probabilities. Its class loss is
+# A lazy model never looks at the picture: all its queries give the same class probabilities. Its class loss is
 # smallest when each probability is that class's share of the weights.
 
 # %%
@@ -636,7 +636,6 @@ exercise("10.3", choose_points)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | weights: class, BCE, dice | 2, 5, 5 | 2, 5, 5 as published | 2, 5, 5 |
 # | "no object" | 0.1, beside 2 for the matched | 0.1 · 2, in a weighted mean | the same |
 # | points | 12,544, importance sampling | 3P drawn, 0.75 P kept, 0.25 P anew | the same; `num_points=None` takes every cell of the map |
 # | mask divisor | – | segments of all GPUs over the number of GPUs, at least 1 | the same, also for parts in time |

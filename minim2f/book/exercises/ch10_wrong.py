@@ -79,9 +79,7 @@ CLASS = [
     ),
     Wrong(_by_log, "right for mild logits; for very sure ones p is 0 and its logarithm infinite"),
     Wrong(_without_softmax, "logits are no logarithms of probabilities yet: they need a softmax"),
-    Wrong(
-        _probabilities, "-p is the matching cost; the loss is a logarithm, which bears gradients"
-    ),
+    Wrong(_probabilities, "-p is the class term of the matching cost; the loss has a logarithm"),
     Wrong(
         lambda x, k, eos: _weights(x, eos)[k] * _paid(x, k),
         "that is what each query pays: one number is wanted, their weighted mean",
