@@ -23,7 +23,7 @@ def class_loss(class_logits: Tensor, classes: Tensor, eos_coef: float) -> Tensor
         One number, shape ().
     """
     num_queries, columns = class_logits.shape
-    weights = torch.ones_like(class_logits[0])
+    weights = class_logits.new_ones(columns)
     weights[columns - 1] = eos_coef
     paid = -class_logits.log_softmax(1)[torch.arange(num_queries), classes]
     return (weights[classes] * paid).sum() / weights[classes].sum()
