@@ -1,0 +1,82 @@
+"""The solutions of chapter 10 against PyTorch and the library, and other right ways to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from minim2f.book import exercises
+from minim2f.book.exercise import verdict
+from minim2f.training import points
+
+
+def solve(exercise_id: str, *arguments: object) -> torch.Tensor:
+    return exercises.find(exercise_id).reference(*arguments)
+
+
+def gathered_class_loss(class_logits, classes, eos_coef):
+    weights = torch.where(classes == class_logits.shape[1] - 1, eos_coef, 1.0)
+    p = class_logits.log_softmax(-1).gather(1, classes[:, None])[:, 0]
+    return -(weights * p).sum() / weights.sum()
+
+
+def one_hot_class_loss(class_logits, classes, eos_coef):
+    weights = torch.ones(class_logits.shape[1], dtype=class_logits.dtype)
+    weights[-1] = eos_coef
+    share = F.one_hot(classes, class_logits.shape[1]) * weights
+    logs = class_logits - class_logits.logsumexp(1, keepdim=True)
+    return -(share * logs).sum() / share.sum()
+
+
+def parts_by_hand(sums, counts):
+    whole = max(int(counts.sum()), 1)
+    return torch.stack([part * len(counts) / whole for part in sums])
+
+
+def points_by_topk(candidates, logits, fresh, num_points):
+    count = int(0.75 * num_points)
+    nearest = (-logits.abs()).topk(count, 1).indices
+    near = candidates.gather(1, nearest[..., None].expand(-1, -1, 2))
+    return torch.cat([near, fresh[:, : num_points - count]], 1)
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer"),
+    [
+        ("10.1", gathered_class_loss),
+        ("10.1", one_hot_class_loss),
+        ("10.2", parts_by_hand),
+        ("10.3", points_by_topk),
+    ],
+)
+def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:
+    assert verdict(exercises.find(exercise_id), answer).startswith("✔")
+
+
+def test_the_class_loss_equals_pytorchs() -> None:
+    torch.manual_seed(0)
+    logits, classes = torch.randn(30, 5, dtype=torch.float64), torch.randint(5, (30,))
+    weights = torch.tensor([1, 1, 1, 1, 0.1], dtype=torch.float64)
+    theirs = F.cross_entropy(logits, classes, weights)
+    torch.testing.assert_close(solve("10.1", logits, classes, 0.1), theirs)
+
+
+def test_the_mean_of_the_parts_is_the_loss_of_the_batch() -> None:
+    sums, counts = torch.tensor([0.9, 0.9, 0.0]), torch.tensor([1, 9, 0])
+    torch.testing.assert_close(solve("10.2", sums, counts).mean(), torch.tensor(0.18))
+
+
+def test_the_chosen_points_are_those_of_the_library() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(3, 8, 8)
+    theirs = points.uncertain(maps, 20, generator=torch.Generator().manual_seed(1))
+    again = torch.Generator().manual_seed(1)
+    candidates = points.uniform(3, 60, maps.device, again)
+    fresh = points.uniform(3, 5, maps.device, again)
+    logits = points.sample(maps[:, None], candidates)[:, 0]
+    mine = solve("10.3", candidates, logits, fresh, 20)
+    for a, b in zip(mine, theirs):  # the library does not sort those that it chose
+        torch.testing.assert_close(a[a[:, 0].argsort()], b[b[:, 0].argsort()])
