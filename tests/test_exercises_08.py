@@ -80,6 +80,63 @@ def test_a_loop_over_the_pictures_is_refused() -> None:
     assert said.startswith("✘ 8.1 the exercise asks for no loops"), said
 
 
+def four_predictions_only(mask_logits, masks, threshold):
+    return exercises.find("8.4").reference(mask_logits, masks, threshold).clamp(max=3)
+
+
+def the_best_prediction(mask_logits, masks, threshold):
+    inside = mask_logits > 0
+    iou = (inside & masks).sum((2, 3)) / (inside | masks).sum((2, 3))
+    return torch.where((iou >= threshold).any(0), iou.argmax(0), len(iou))
+
+
+def columns_flattened(embeddings, pixel_features):
+    flat = pixel_features.transpose(2, 3).flatten(2)
+    return (embeddings @ flat).unflatten(2, pixel_features.shape[2:])
+
+
+def masks_transposed(embeddings, pixel_features):
+    return masks_by_einsum(embeddings, pixel_features).transpose(2, 3)
+
+
+def weights_not_transposed(X, norm, class_head, mask_head):
+    z = F.layer_norm(X, X.shape[-1:], *norm)
+    embeddings = z
+    for number, (weight, bias) in enumerate(mask_head):
+        embeddings = (embeddings.relu() if number else embeddings) @ weight + bias
+    return z @ class_head[0] + class_head[1], embeddings
+
+
+def a_smaller_eps(X, norm, class_head, mask_head):
+    centred = X - X.mean(-1, keepdim=True)
+    z = centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt() * norm[0] + norm[1]
+    embeddings = z
+    for number, layer in enumerate(mask_head):
+        embeddings = F.linear(embeddings.relu() if number else embeddings, *layer)
+    return F.linear(z, *class_head), embeddings
+
+
+def first_channels(embedding, pixel_features, k):
+    return torch.einsum("c,chw->hw", embedding[:k], pixel_features[:k])
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "words"),
+    [
+        ("8.1", columns_flattened, "flatten columns"),
+        ("8.1", masks_transposed, "rows and columns are exchanged"),
+        ("8.2", weights_not_transposed, "(out, in)"),
+        ("8.2", a_smaller_eps, "1e-5 is wanted"),
+        ("8.3", first_channels, "the first k channels"),
+        ("8.4", four_predictions_only, "more than four predictions"),
+        ("8.4", the_best_prediction, "the first that is good enough"),
+    ],
+)
+def test_wrong_answers_of_a_first_reader_get_words(exercise_id, answer, words) -> None:
+    said = verdict(exercises.find(exercise_id), answer)
+    assert said.startswith("✘") and words in said, said
+
+
 @torch.no_grad()
 def test_solutions_of_chapter_8_equal_the_library() -> None:
     torch.manual_seed(0)
@@ -106,6 +163,7 @@ def test_the_umbrella_needs_as_many_channels_as_the_hint_says() -> None:
     keep, whole = exercises.find("8.3").reference, prediction.mask_logits[0, 3] > 0
     wrong = [int(((keep(*parts, k) > 0) != whole).sum()) for k in range(16, 65)]
     assert wrong[0] > 1 and max(wrong[32 - 16 :]) <= 1
+    assert wrong[24 - 16] > 1 and max(wrong[25 - 16 :]) <= 1  # the folded answer says 25
 
 
 @torch.no_grad()

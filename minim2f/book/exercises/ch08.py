@@ -161,6 +161,13 @@ _EDGE = torch.tensor(
 )
 _EDGE_MASKS = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 1]], [[1, 0, 0, 0]]]).bool()
 
+# Five predictions of three segments on a row of two pixels: the first is good only in the last
+# prediction, number 4, the second in none, the third from the beginning.
+_LATE = torch.full((5, 3, 1, 2), -1.0)
+_LATE[4, 0] = 1.0
+_LATE[:, 2] = 1.0
+_LATE_MASKS = torch.ones(3, 1, 2).bool()
+
 
 EXERCISES = [
     Exercise(
@@ -183,6 +190,10 @@ EXERCISES = [
         first_good,
         _predictions_and_truth,
         wrong=ch08_wrong_masks.FIRST_GOOD,
-        corners=[(_EDGE, _EDGE_MASKS, 0.5), (_EDGE, _EDGE_MASKS, 0.25)],
+        corners=[
+            (_EDGE, _EDGE_MASKS, 0.5),
+            (_EDGE, _EDGE_MASKS, 0.25),
+            (_LATE, _LATE_MASKS, 0.75),
+        ],
     ),
 ]

@@ -58,6 +58,11 @@ def _height_for_width(embeddings: Tensor, pixel_features: Tensor) -> Tensor:
     return _flat(embeddings, pixel_features).unflatten(2, (width, height))
 
 
+def _read_by_columns(embeddings: Tensor, pixel_features: Tensor) -> Tensor:
+    flat = embeddings @ pixel_features.transpose(2, 3).flatten(2)
+    return flat.unflatten(2, pixel_features.shape[2:])
+
+
 def _pixels_before_queries(embeddings: Tensor, pixel_features: Tensor) -> Tensor:
     return torch.einsum("bnc,bchw->bhwn", embeddings, pixel_features)
 
@@ -77,6 +82,7 @@ MASK_LOGITS = [
     Wrong(_first_embeddings, "all your pictures are read with the first picture's embeddings"),
     Wrong(_columns_first, "rows and columns are exchanged: (B, N, h, w), height first"),
     Wrong(_height_for_width, "height and width are exchanged where you unfold the row of pixels"),
+    Wrong(_read_by_columns, "you flatten columns and unfold rows: the pixels change their places"),
     Wrong(_pixels_before_queries, "one map a query is wanted: (B, N, h, w), the query before it"),
     Wrong(_over_all_pictures, "you add up all pictures: each one meets its own features alone"),
 ]
@@ -123,6 +129,10 @@ def _eps_outside(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     return _both(z * norm[0] + norm[1], classes, masks)
 
 
+def _tiny_eps(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
+    return _both(F.layer_norm(x, x.shape[-1:], *norm, eps=1e-12), classes, masks)
+
+
 def _unbiased(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     z = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt()
     return _both(z * norm[0] + norm[1], classes, masks)
@@ -166,6 +176,18 @@ def _no_relu(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     return _linear(z, classes), embeddings
 
 
+def _first_relu_only(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
+    z = _norm(x, norm)
+    hidden = _linear(_linear(z, masks[0]).relu(), masks[1])
+    return _linear(z, classes), _linear(hidden, masks[2])
+
+
+def _second_relu_only(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
+    z = _norm(x, norm)
+    hidden = _linear(_linear(z, masks[0]), masks[1]).relu()
+    return _linear(z, classes), _linear(hidden, masks[2])
+
+
 def _relu_at_the_end(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     class_logits, embeddings = _both(_norm(x, norm), classes, masks)
     return class_logits, embeddings.relu()
@@ -185,6 +207,17 @@ def _turned(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     return _both(_norm(x, norm), classes, [(weight.T, bias) for weight, bias in masks])
 
 
+def _as_stored(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
+    z = _norm(x, norm)
+    class_logits = z @ classes[0] + classes[1]  # mostly an error: K+1 is seldom C
+    return class_logits, _mlp(z, [(weight.T, bias) for weight, bias in masks])
+
+
+def _classes_as_stored(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
+    z = _norm(x, norm)
+    return z @ classes[0] + classes[1], _mlp(z, masks)
+
+
 def _probabilities_too(x: Tensor, norm: Layer, classes: Layer, masks: list) -> tuple:
     class_logits, embeddings = _both(_norm(x, norm), classes, masks)
     return class_logits.softmax(-1), embeddings
@@ -200,6 +233,7 @@ HEADS = [
     Wrong(_no_shift, "the norm's second weight is missing: shift each channel"),
     Wrong(_no_eps, "a query of equal numbers gives 0/0: where does 1e-5 belong?"),
     Wrong(_eps_outside, "1e-5 is added to the variance, under the root"),
+    Wrong(_tiny_eps, "your norm adds too little to the variance: 1e-5 is wanted"),
     Wrong(_unbiased, "you divide by C - 1 for the variance: a layer norm takes the plain mean"),
     Wrong(_unbiased_no_eps, "`std` divides by C - 1 unless told otherwise; and where is 1e-5?"),
     Wrong(_unbiased_eps_outside, "`std` divides by C - 1 unless told otherwise; 1e-5 goes inside"),
@@ -209,10 +243,14 @@ HEADS = [
     Wrong(_classes_of_x, "the class head reads the normalised queries too"),
     Wrong(_masks_of_x, "the mask head reads the normalised queries too"),
     Wrong(_no_relu, "without ReLUs three linear layers are as good as one: put them between"),
+    Wrong(_first_relu_only, "one ReLU is missing: there is one after the second layer too"),
+    Wrong(_second_relu_only, "one ReLU is missing: there is one after the first layer too"),
     Wrong(_relu_at_the_end, "an embedding has negative numbers too: no ReLU after the last layer"),
     Wrong(_two_layers, "the mask head has three layers: you stop after two"),
     Wrong(_no_bias, "each linear layer has a bias: add it"),
     Wrong(_turned, "a weight is (out, in): multiply with its transpose, as nn.Linear does"),
+    Wrong(_as_stored, "a weight is (out, in): multiply with its transpose, as nn.Linear does"),
+    Wrong(_classes_as_stored, "the class head's weight is (out, in) too: transpose it"),
     Wrong(_probabilities_too, "class logits are wanted: the softmax comes later"),
     Wrong(_swapped, "class logits come first, mask embeddings second"),
 ]

@@ -42,6 +42,19 @@ def _weakest(embedding: Tensor, pixel_features: Tensor, k: int) -> Tensor:
     return parts[parts.abs().mean((1, 2)).topk(k, largest=False).indices].sum(0)
 
 
+def _root_mean_square(embedding: Tensor, pixel_features: Tensor, k: int) -> Tensor:
+    parts = _parts(embedding, pixel_features)
+    return parts[parts.square().mean((1, 2)).topk(k).indices].sum(0)
+
+
+def _first_channels(embedding: Tensor, pixel_features: Tensor, k: int) -> Tensor:
+    return _parts(embedding, pixel_features)[:k].sum(0)
+
+
+def _absolute_values_summed(embedding: Tensor, pixel_features: Tensor, k: int) -> Tensor:
+    return _not_summed(embedding, pixel_features, k).abs().sum(0)
+
+
 def _peak(embedding: Tensor, pixel_features: Tensor, k: int) -> Tensor:
     parts = _parts(embedding, pixel_features)
     return parts[parts.abs().amax((1, 2)).topk(k).indices].sum(0)
@@ -81,6 +94,9 @@ KEEP_CHANNELS = [
     Wrong(_signs_cancel, "a channel can lift here and lower there: absolute value, then the mean"),
     Wrong(_most_positive, "a channel that says no counts too: take absolute values"),
     Wrong(_weakest, "you keep the k weakest channels: the k strongest are wanted"),
+    Wrong(_root_mean_square, "you rank by squares, which favour peaks: absolute values are wanted"),
+    Wrong(_first_channels, "you keep the first k channels: the k that contribute most are wanted"),
+    Wrong(_absolute_values_summed, "absolute values only rank: sum the parts with their signs"),
     Wrong(_peak, "you rank by the strongest pixel: the mean over all pixels is wanted"),
     Wrong(_pixel_by_pixel, "the same k channels serve all pixels: rank over the whole picture"),
     Wrong(_all_channels, "you sum all channels: k of them are wanted"),
@@ -112,6 +128,35 @@ def _minus_one_for_never(mask_logits: Tensor, masks: Tensor, threshold: float) -
 
 def _last_for_never(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
     return _first(_iou(mask_logits > 0, masks) >= threshold).clamp(max=len(mask_logits) - 1)
+
+
+def _four_for_never(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    good = _iou(mask_logits > 0, masks) >= threshold
+    return torch.where(good.any(0), _first(good), 4)
+
+
+def _at_most_three(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    return _first(_iou(mask_logits > 0, masks) >= threshold).clamp(max=3)
+
+
+def _at_most_four(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    return _first(_iou(mask_logits > 0, masks) >= threshold).clamp(max=4)
+
+
+def _best(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    iou = _iou(mask_logits > 0, masks)
+    never = (iou < threshold).all(0)
+    return torch.where(never, len(iou), iou.argmax(0))
+
+
+def _best_even_if_bad(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    return _iou(mask_logits > 0, masks).argmax(0)
+
+
+def _soft_iou(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
+    p = mask_logits.sigmoid()
+    overlap = (p * masks).sum((2, 3))
+    return _first(overlap / (p + masks - p * masks).sum((2, 3)) >= threshold)
 
 
 def _more_than(mask_logits: Tensor, masks: Tensor, threshold: float) -> Tensor:
@@ -179,6 +224,12 @@ FIRST_GOOD = [
     Wrong(_zero_for_never, "argmax of nothing but False is 0: a mask that is never good gets 3L+1"),
     Wrong(_minus_one_for_never, "a mask that is never good gets 3L+1, not -1"),
     Wrong(_last_for_never, "a mask that is never good gets 3L+1, not 3L"),
+    Wrong(_four_for_never, "3L+1 is the number of predictions, and that need not be four"),
+    Wrong(_at_most_three, "your answer is never above 3: there may be more than four predictions"),
+    Wrong(_at_most_four, "your answer is never above 4: there may be more than four predictions"),
+    Wrong(_best, "you name the best prediction: the first that is good enough is wanted"),
+    Wrong(_best_even_if_bad, "you name the best one, good or not: where is the threshold?"),
+    Wrong(_soft_iou, "you add up probabilities: decide first which pixels are inside, then count"),
     Wrong(_more_than, "an IoU of exactly the threshold is good enough"),
     Wrong(_zero_is_inside, "a logit of exactly 0 is not positive: it is outside"),
     Wrong(_logits_as_probabilities, "these are logits: a probability of 1/2 is a logit of 0"),
