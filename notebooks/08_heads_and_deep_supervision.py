@@ -300,7 +300,7 @@ thirty = [scenes[i] for i in range(30)]
 predicted = [all_predictions(sample.image) for sample in thirty]
 matched = [answers(four[-1], sample) for four, sample in zip(predicted, thirty)]
 
-ious, right, idle = [], [], []  # a row for each prediction, a column for each segment (idle: picture)
+ious, right, idle = [], [], []  # a row a prediction, a column a segment (of `idle`: a picture)
 for four, (queries, labels, masks) in zip(predicted, matched):
     ious.append(torch.stack([iou(one.mask_logits[0, queries], masks) for one in four]))
     says = torch.stack([one.class_logits[0].argmax(-1) for one in four])  # (3L+1, N)
@@ -350,6 +350,7 @@ for line, chosen in zip(axes, picked):
         plots.draw_mask(ax, thirty[i].image, mask, "#F0E442", f"$M'_{l}$: {ious[l, chosen]:.2f}")
 for ax in axes.flat:
     ax.title.set_fontsize(9)
+assert seen == ["grass", "sea", "sports ball"] and ious[1, picked[1]] < 0.01 < 0.9 < ious[2, picked[1]]
 show(
     fig,
     f"Three segments ({', '.join(seen)}), one a row, and the masks of predictions 0 to 3 of the query "
