@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6 · Queries and the transformer decoder
 #
-# Learned vectors look at a picture and talk to each other until each knows its segment: build the layer in which they do so.
+# Learned vectors look at a picture and talk to each other until each knows its segment: build that layer.
 #
 # *read 70 min · run 15 s CPU · exercises 55 min*
 #
@@ -36,15 +36,15 @@ setup(seed=0)
 where_we_are("queries", "masked attention")
 
 # %% [markdown]
-# The pixel decoder (chapters 4 and 5) has made four maps of the picture. On $F_{pixel}$ masks are drawn. The others are looked
-# at: the **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of its size. A vector of a map, C numbers, is a **cell**.
+# The pixel decoder (chapters 4 and 5) has made four maps. On $F_{pixel}$ masks are drawn. The others are looked at: the
+# **levels** P5, P4 and P3, at 1/32, 1/16 and 1/8 of the picture's size. A vector of a map, C numbers, is a **cell**.
 #
 # A **query** is a vector of C numbers too. There are N, each to find one segment: a class
 # and a mask can be read off it at any moment (chapter 8). The **transformer decoder** fills queries with what they need to
 # know. Each layer has three steps:
 #
-# 1. **look**: cross-attention, each query reads the cells of one level;
-# 2. **talk**: self-attention, each query reads all queries;
+# 1. **look**: **cross-attention**, each query reads the cells of one level;
+# 2. **talk**: **self-attention**, each query reads all queries;
 # 3. **think**: a feed-forward network (two linear maps, a ReLU between them) works on each query by itself.
 #
 # ### Attention in one breath
@@ -56,7 +56,6 @@ where_we_are("queries", "masked attention")
 # - The query takes home the sum of all values, each times its weight.
 # - Several **attention heads** do this side by side, each with its own part of the C channels. (The heads on the map above
 #   are others, see chapter 8.)
-# - In **cross-attention** cells answer, in **self-attention** the queries themselves do.
 
 # %% [markdown]
 # ## Predict
@@ -93,8 +92,8 @@ same((keys @ what).softmax(0), torch.tensor([3, 3, 1, 1]) / 8)
 same((keys @ where).softmax(0), torch.tensor([2, 1, 2, 1]) / 6)
 
 # %% [markdown] tags=["demo"]
-# By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The others have 3, 2 and $e^0 = 1$; the sum is 12.
-# The query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
+# By hand: the left ball has the score $\log 3 + \log 2$, so $e^{score} = 6$. The others have 3, 2 and $e^0 = 1$; the sum is 12,
+# and the query takes home $(6·10 + 3·2 + 2·6 + 1·0) / 12 = 6.5$.
 #
 # The content alone cannot tell the balls apart, nor the position ball from water; their sum puts the left ball first. What
 # comes home is brightness: the *where* helped to choose, and is not in the values.
@@ -156,7 +155,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | FFN | `ffn` | | feed-forward network |
 #
 # $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
-# and to keys, never to values. The vector of a level, in $Z$, reaches both.
+# and to keys, never to values.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -200,8 +199,7 @@ same(by_heads(q, k, v, heads)[:, :4], first)
 
 # %% [markdown]
 # Now the layer. `nn.MultiheadAttention` is PyTorch's attention, linear maps included; *Checkpoint* compares ours with it.
-# `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look; here it comes ready-made.
-# `shapes.check` stops the run if a shape is not what the letters say; under `@shapes.scoped` a letter keeps its size.
+# `blocked` is the mask that chapter 7 adds to the first attention, True where a query may *not* look.
 
 # %% tags=["demo"]
 from torch import nn
@@ -310,7 +308,7 @@ show(
 # %% [markdown]
 # ### What is each query for?
 #
-# Nobody has assigned a task to any query. Which classes does each name in 60 unseen scenes, and where are its masks on average?
+# Nobody has told the queries. Which classes does each name in 60 unseen scenes, and where are its masks on average?
 
 # %%
 sixty = [scenes[i] for i in range(60)]
@@ -363,7 +361,7 @@ show(
 # %% [markdown]
 # ## Checkpoint
 #
-# First the outside witness. `nn.MultiheadAttention` keeps three linear maps on top of each other in one matrix: for who asks,
+# `nn.MultiheadAttention` keeps three linear maps on top of each other in one matrix: for who asks,
 # for keys, for values. With them our attention gives PyTorch's numbers.
 
 # %%
@@ -471,15 +469,14 @@ table(["order", *(f"S_{l}, between scenes" for l in (1, 2, 3)), "S_1, between qu
 #
 # In the third row, DETR's way, contents start at zero: all values are equal, and all queries hear the same.
 #
-# On COCO the paper reports 51.9 PQ (panoptic quality, chapter 13) for looking first, 51.6 for talking first, and 51.2 for contents
-# that start at zero.
+# On COCO the paper reports a PQ (panoptic quality, chapter 13) of 51.9 for looking first, 51.6 for talking first, and 51.2 for
+# zero contents.
 
 # %% [markdown]
 # ### What makes a query: its content or its position?
 #
 # *Hypothesis:* both count. Give every query of the trained model another one's content, and leave it its position. Whose masks
-# does it draw now? Contents move by 1, 5 or 11 places; counted are pairs, in 60 scenes, of which both old queries named a
-# class.
+# does it draw now? Contents move by 1, 5 or 11 places; counted are pairs of which both old queries named a class.
 
 
 # %%
@@ -601,21 +598,20 @@ print("scenes in which a query names sea: {} usually, {} without positions".form
 print(f"largest change of a segment without sines: {lost['keys without sines'].abs().max():.3f}")
 
 # %% [markdown]
-# Without contents about half of the fit is lost. Without positions of queries nearly the whole loss is one class, sea,
-# which is often not named any more: one query depends on its position. Grass loses a little, no other class 0.02 or more.
-# Without sines hardly anything changes. The exchange itself works: *Break it* makes another with the same function, and the
-# fit falls.
+# Without contents about half of the fit is lost. Without positions nearly the whole loss is one class, sea, which is
+# seldom named any more: one query depends on its position. Grass loses 0.07, the others less than 0.02. Without sines
+# hardly anything changes, though the exchange works: *Break it* makes another with the same function, and the fit falls.
 #
-# Segments that share their class do not need positions either. This experiment cannot say why. Convolutions, which see zeros
-# around the picture, and the mask in which a query looks (chapter 7) tell a place too. And a model trained
-# without positions may do otherwise.
+# Segments that share their class do not need positions either; we do not know why. Convolutions, which see zeros around the
+# picture, and the mask in which a query looks (chapter 7) tell a place too. A model trained without positions may do
+# otherwise.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Twins
 #
-# Forget both: contents are zero and not learned, and positions are zero too. Predict what comes out.
+# Contents are zero and not learned, positions are zero too. Predict what comes out.
 
 # %% tags=["demo"]
 forgotten = minim2f.Mask2Former(minim2f.preset("tiny", learned_content=False)).eval()
@@ -625,8 +621,7 @@ print(f"largest difference between two queries: {(embeddings - embeddings[0]).ab
 assert (embeddings - embeddings[0]).abs().max() < 1e-5
 
 # %% [markdown]
-# Sixteen times the same mask. All weights serve all queries alike, so equal vectors stay equal. Only the learned contents and
-# positions tell queries apart.
+# Sixteen times the same mask. All weights serve all queries alike, so equal vectors stay equal.
 #
 # Does training part twins? Let all queries be equal at first, but learned. **Matching** (chapter 9) gives each of G segments to
 # one query (here any would do: ties fall by number); the others are to answer *none*. Count the different gradients of the 16
@@ -659,7 +654,7 @@ print(f"{G} segments, {groups} different gradients among 16 queries")
 # %% [markdown]
 # ### Positions added to values
 #
-# Someone writes `memory + position` for the values as well. What does the trained model lose?
+# Take `memory + position` for the values as well. What does the trained model lose?
 
 # %%
 spoilt = changed(memory="keys") - usual
@@ -667,10 +662,10 @@ assert -0.06 < spoilt.mean() < -0.002 and spoilt[sea].mean() < -0.1
 print(f"difference in fit: all {spoilt.mean():+.3f}, sea {spoilt[sea].mean():+.3f}")
 
 # %% [markdown]
-# Nothing crashes, and the mean fit falls by about 0.02, again because of sea.
+# Nothing crashes, and the fit falls a little, again because of sea.
 #
-# **How to notice it in your own training.** Print the largest difference between two queries. Compare your layer, number by number,
-# with one that you trust.
+# **How to notice it in your own training.** Print the largest difference between two queries. Compare your layer with one
+# that you trust.
 
 # %% [markdown]
 # ## Exercises
@@ -678,7 +673,7 @@ print(f"difference in fit: all {spoilt.mean():+.3f}, sea {spoilt[sea].mean():+.3
 # ### 6.1 ★ Back in order
 #
 # Someone shuffled the queries of a model: new query n is old query `order[n]`. Put its outputs back into the old order. With
-# the order 1, 2, 0, row 0 belongs to old query 1, row 1 to old query 2, row 2 to old query 0.
+# the order 1, 2, 0, row 0 belongs to old query 1, row 1 to old query 2.
 
 
 # %%
@@ -820,17 +815,16 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Content and position add up in the scores.
-# - `argsort` undoes a shuffle of queries.
 # - A place is sines and cosines, the row first.
 # - Heads share the channels; each has its own softmax.
 # - Positions go to who asks and to keys.
+# - Queries have no order: `argsort` undoes a shuffle.
 # - Before the first look, a talk is the same for every picture.
 # - Equal queries are twins, until matching parts them.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: the order of a layer, learned contents.
+# - [The paper](https://arxiv.org/abs/2112.01527), section 3.2.2 and Table 4b: the order of a layer.
 # - [DETR](https://arxiv.org/abs/2005.12872): where the layer comes from.
-# - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, the square root, sines.
+# - [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3: heads, sines.
