@@ -86,7 +86,7 @@ what, where = torch.tensor([3.0, 1]).log(), torch.tensor([1, 2.0]).log()
 brightness = torch.tensor([10.0, 2, 6, 0])  # the values: one number a cell
 
 weights = (keys @ (what + where)).softmax(0)
-same(weights, torch.tensor([6, 3, 2, 1]) / 12)
+same(weights, torch.tensor([6, 3, 2, 1]) / 12)  # stops the run if they differ by more than 1e-5
 same(weights @ brightness, 6.5)
 same((keys @ what).softmax(0), torch.tensor([3, 3, 1, 1]) / 8)
 same((keys @ where).softmax(0), torch.tensor([2, 1, 2, 1]) / 6)
@@ -278,7 +278,7 @@ def alike(y, x):
     return torch.einsum("c,chw->hw", one, sines) / one.norm() ** 2  # all cells have the same norm
 
 
-assert 0.7 < alike(3, 6).min() < 0.74
+assert 0.72 < alike(3, 6).min() < 0.74
 
 
 # %% tags=["demo", "hide-input"]
@@ -308,7 +308,7 @@ show(
 # %% [markdown]
 # ### What is each query for?
 #
-# Nobody has told the queries. Which classes does each name in 60 unseen scenes, and where are its masks on average?
+# No query was told its task. Which classes does each name in 60 unseen scenes, and where are its masks on average?
 
 # %%
 sixty = [scenes[i] for i in range(60)]
@@ -602,8 +602,8 @@ print(f"largest change of a segment without sines: {lost['keys without sines'].a
 # seldom named any more: one query depends on its position. Grass loses 0.07, the others less than 0.02. Without sines
 # hardly anything changes, though the exchange works: *Break it* makes another with the same function, and the fit falls.
 #
-# Segments that share their class do not need positions either; we do not know why. Convolutions, which see zeros around the
-# picture, and the mask in which a query looks (chapter 7) tell a place too. A model trained without positions may do
+# Segments that share their class hardly need positions either; we do not know why. Convolutions, which see zeros around the
+# picture, and the mask in which a query looks (chapter 7) may tell a place too. A model trained without positions may do
 # otherwise.
 
 # %% [markdown] tags=["demo"]
