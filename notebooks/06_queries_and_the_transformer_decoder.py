@@ -155,7 +155,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | FFN | `ffn` | | feed-forward network |
 #
 # $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
-# and to keys, never to values.
+# and to keys, never to values. The vector of a level, in $Z$, reaches both.
 
 # %% [markdown]
 # ## Slow and obvious
@@ -815,7 +815,6 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - A place is sines and cosines, the row first.
 # - Heads share the channels; each has its own softmax.
 # - Positions go to who asks and to keys.
 # - Queries have no order: `argsort` undoes a shuffle.
