@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch06_wrong, ch06_wrong_layer, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch06_wrong,
+    ch06_wrong_layer,
+    ch06_wrong_position,
+    integer,
+)
 from minim2f.book.exercises.forbidden import watchful
 
 # ---- 6.1 queries back in their old order
@@ -133,10 +139,11 @@ def pre_norm_layer(
 
     Args:
         x, e: (B, N, C), contents and positions of the queries.
-        memory, position: (B, hw, C), the cells of a level and their positions.
+        memory: (B, hw, C), the cells of a level.
+        position: (1, hw, C), their positions.
         look, talk: cross- and self-attention, functions of (queries, keys, values).
         ffn: the feed-forward network, a function of the contents.
-        norms: three functions of contents, for looking, talking and the feed-forward network.
+        norms: three functions of contents: for looking, for talking, for the feed-forward network.
 
     Returns:
         (B, N, C), the contents after the layer.
@@ -173,14 +180,14 @@ def _norm(g: torch.Generator, channels: int) -> Callable:
 def _layer(g: torch.Generator) -> tuple:
     batch, n, s, c = integer(g, 1, 2), integer(g, 2, 4), integer(g, 2, 5), integer(g, 3, 6)
     x, e = (torch.randn(batch, n, c, generator=g) for _ in range(2))
-    memory, position = (torch.randn(batch, s, c, generator=g) for _ in range(2))
+    memory, position = (torch.randn(b, s, c, generator=g) for b in (batch, 1))
     functions = _mix(g, c), _mix(g, c), _step(g, c, torch.tanh)
     return x, e, memory, position, *functions, [_norm(g, c) for _ in range(3)]
 
 
 EXERCISES = [
     Exercise("6.1", unshuffle, _shuffled, ch06_wrong.UNSHUFFLE, [_CYCLE, _SQUARE]),
-    Exercise("6.2", my_position, _map, ch06_wrong.POSITION, _MAP_CORNERS),
+    Exercise("6.2", my_position, _map, ch06_wrong_position.POSITION, _MAP_CORNERS),
     Exercise("6.3", cross_attention, _asked, ch06_wrong.CROSS, [_watched(2, 0), _watched(4, 1)]),
     Exercise("6.4", pre_norm_layer, _layer, ch06_wrong_layer.LAYER),
 ]

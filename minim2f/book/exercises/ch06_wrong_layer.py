@@ -80,6 +80,53 @@ def _old_contents(x, e, memory, position, look, talk, ffn, norms):
     return x + ffn(norms[2](x))
 
 
+def _normed_once(x, e, memory, position, look, talk, ffn, norms):
+    """The talk uses the normalised contents that were made for looking."""
+    z = norms[0](x)
+    x = x + look(z + e, memory + position, memory)
+    x = x + talk(z + e, z + e, z)
+    return x + ffn(norms[2](x))
+
+
+def _normed_twice(x, e, memory, position, look, talk, ffn, norms):
+    """The feed-forward network uses the normalised contents that were made for talking."""
+    x = x + look(norms[0](x) + e, memory + position, memory)
+    z = norms[1](x)
+    return x + talk(z + e, z + e, z) + ffn(z)
+
+
+def _normed_before_all(x, e, memory, position, look, talk, ffn, norms):
+    z = norms[0](x)
+    x = x + look(z + e, memory + position, memory)
+    x = x + talk(z + e, z + e, z)
+    return x + ffn(z)
+
+
+def _bare_values(x, e, memory, position, look, talk, ffn, norms):
+    x = x + look(norms[0](x) + e, memory + position, memory)
+    z = norms[1](x)
+    x = x + talk(z + e, z + e, x)
+    return x + ffn(norms[2](x))
+
+
+def _position_in_ffn(x, e, memory, position, look, talk, ffn, norms):
+    return _layer()(x, e, memory, position, look, talk, lambda z: ffn(z + e), norms)
+
+
+def _one_norm(number):
+    def answer(x, e, memory, position, look, talk, ffn, norms):
+        return _layer()(x, e, memory, position, look, talk, ffn, [norms[number]] * 3)
+
+    return answer
+
+
+def _normed_at_the_end(number):
+    def answer(x, e, memory, position, look, talk, ffn, norms):
+        return norms[number](_layer()(x, e, memory, position, look, talk, ffn, norms))
+
+    return answer
+
+
 def _norms_permuted(x, e, memory, position, look, talk, ffn, norms):
     return _layer()(x, e, memory, position, look, talk, ffn, [norms[1], norms[0], norms[2]])
 
@@ -88,7 +135,18 @@ def _position_kept(x, e, memory, position, look, talk, ffn, norms):
     return _layer()(x + e, e * 0, memory, position, look, talk, ffn, norms)
 
 
+_STALE = "these normalised contents are from before the last step: normalise x anew for each step"
+_THRICE = "you use one norm three times: each step has its own, in the order of the steps"
+_AT_THE_END = "the last sum stays as it is: here no norm comes after a step, not even at the end"
+
 LAYER = [
+    *(Wrong(f, _STALE) for f in (_normed_once, _normed_twice, _normed_before_all)),
+    *(Wrong(_one_norm(number), _THRICE) for number in range(3)),
+    *(Wrong(_normed_at_the_end(number), _AT_THE_END) for number in range(3)),
+    Wrong(_bare_values, "in self-attention the values are normalised contents as well"),
+    Wrong(_position_in_ffn, "the feed-forward network gets contents without their positions"),
+    Wrong(_layer(bare=(0,)), "the contents that look are normalised too"),
+    Wrong(_layer(bare=(1,)), "the contents that talk are normalised too"),
     Wrong(
         _post_norm,
         "that is the layer of the chapter, which normalises the sums: here a norm comes before its "
