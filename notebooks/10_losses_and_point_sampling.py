@@ -10,11 +10,11 @@
 # %% [markdown]
 # ## You will be able to
 #
-# - compute all three losses with pencil and paper (The idea in small numbers)
+# - compute all three losses by hand (The idea in small numbers)
 # - write the class loss, finite even for very sure queries (10.1)
-# - divide the mask losses of a batch rightly, also where the batch is split (10.2)
+# - divide the mask losses of a batch, also where it is split (10.2)
 # - choose points where masks are unsure (10.3), and say what
-#   that does to the loss and to its gradient (Experiment)
+#   that does to the loss and its gradient (Experiment)
 # - recognise three wrong losses by their symptoms (Break it)
 
 # %% [markdown]
@@ -36,16 +36,16 @@ where_we_are("losses")
 
 # %% [markdown]
 # Mask2Former makes N guesses about a picture, one from each **query**: K+1 **class logits**, of which the last means
-# "no object", and a **mask**, a map of h × w logits. A mask logit is the product of the query's **mask embedding** E' with the
-# pixel features F_pixel. The truth is G **segments**. In chapter 9, matching paired each segment with one query. Now the
-# pairs are fixed. A **loss** says how wrong the queries are, and passes gradients back; the matching cost did not.
+# "no object", and a **mask**, a map of h × w logits, the product of the query's **mask embedding** E' with the
+# pixel features F_pixel. The truth is G **segments**. In chapter 9, matching paired each segment with one query.
+# A **loss** says how wrong the queries are, and passes gradients back; the matching cost did not.
 
 # %% [markdown]
 # ## Predict
 #
-# A trained model outlines a kite well and is unsure only along the rim. You estimate its mask loss twice: from 100
-# places anywhere in the picture, and from 100 places where the mask is unsure. Which number is larger? Which is nearer
-# to the mean over the whole picture?
+# A trained model outlines a kite well and is unsure only along the rim. You estimate its mask loss from 100
+# places anywhere, and from 100 where the mask is unsure. Which number is larger? Which is nearer
+# to that of the whole picture?
 #
 # <details><summary>Answer</summary>
 #
@@ -59,8 +59,7 @@ where_we_are("losses")
 #
 # ### The class
 #
-# Three queries, two classes. Query 0 is to say class 1, query 1 is to say "no object", query 2 is to say class 0. A query pays
-# $-\ln p$ of what it should have said, the **cross entropy**:
+# Three queries, two classes. A query pays $-\ln p$ of what it should have said, the **cross entropy**:
 #
 # | query | logits: class 0, class 1, no object | should say | p | −ln p | weight |
 # | --- | --- | --- | --- | --- | --- |
@@ -68,7 +67,7 @@ where_we_are("losses")
 # | 1 | 0, 0, 1 | no object | e / (1 + 1 + e) = 0.576 | 0.551 | 0.1 |
 # | 2 | 3, 0, 0 | class 0 | e³ / (e³ + 1 + 1) = 0.909 | 0.095 | 1 |
 #
-# Most queries of a picture answer for no segment. So that they do not outweigh the others, "no object" has a weight of only 0.1. The sum
+# Most queries answer for no segment. So that they do not outweigh the others, "no object" has a weight of 0.1. The sum
 # 0.464 + 0.1 · 0.551 + 0.095 = 0.614 is divided by the sum of the weights, 2.1, and not by 3: 0.293.
 
 # %% tags=["demo"]
@@ -92,7 +91,7 @@ print(f"{by_hand:.4f}")
 # 0.8808 + 0.5 + 0.9526 = 2.3334, the areas are 2.6023 and 3, and the loss is 1 − (2 · 2.3334 + 1) / (2.6023 + 3 + 1) = 0.142.
 #
 # A second query says 0 everywhere. Its segment is so small that no point fell into it, so all its $t$ are 0: its BCE is ln 2 = 0.693, its dice loss
-# 1 − (0 + 1) / (2 + 0 + 1) = 0.667. A query that surely says "outside" there has areas near 0 and pays
+# 1 − (0 + 1) / (2 + 0 + 1) = 0.667. A query that surely says "outside" has areas near 0 and pays
 # 1 − (0 + 1) / (0 + 0 + 1) = 0. Without the added ones it would pay 1.
 #
 # Both losses are summed over the pairs and divided by the number of segments, here 2: 0.494 and 0.404.
@@ -108,7 +107,7 @@ print(f"BCE {(0.2955 + 0.6931) / 2:.3f}, dice {(0.1417 + 0.6667) / 2:.3f}")
 # Why by the segments of the whole batch? Let picture A have one segment, which pays 0.9, and picture B nine, which pay 0.1
 # each. Divided by the ten segments, the loss is (0.9 + 9 · 0.1) / 10 = 0.18, and each segment counts 1/10. If each picture took its own mean
 # first, the loss would be (0.9 + 0.1) / 2 = 0.5: the lone segment would count 1/2, each of the nine others 1/18.
-# In Mask2Former, all segments of a batch count alike: picture B has nine times the influence of A on the masks.
+# In Mask2Former, all segments count alike.
 
 # %% [markdown]
 # ## The equation
@@ -128,7 +127,7 @@ print(f"BCE {(0.2955 + 0.6931) / 2:.3f}, dice {(0.1417 + 0.6667) / 2:.3f}")
 # | $t$ | `masks` | (pairs, P) | truth there: 1 inside, 0 outside, between at a rim |
 # | $\sum_b G_b$ | `num_masks` | number | segments of the batch, at least 1 |
 #
-# **Why training starts at 120 to 180.** A new model knows nothing. All K+1 classes are about equally likely, so the class loss is near
+# **Why training starts at 120 to 180.** At first all K+1 classes are about equally likely, so the class loss is near
 # ln(K+1). With $s$ near 0.5 everywhere, the BCE is near ln 2 = 0.69, and the dice loss of a segment that covers 3 % of the points is
 # 1 − (2 · 0.5 · 0.03) / (0.5 + 0.03) = 0.94. With COCO's 133 classes, one prediction costs 2 · 4.9 + 5 · 0.7 + 5 · 0.95 = 18. The published models
 # predict ten times, before the first and after each of nine layers, and each prediction is scored: 180. With six classes it would be 121.
@@ -142,7 +141,7 @@ print(f"expected at the start: {expected_loss(coco):.0f}")
 # %% [markdown] tags=["demo"]
 # ## Slow and obvious
 #
-# One query and one pair at a time. `same` stops the run if two numbers differ.
+# `same` stops the run if two numbers differ.
 
 # %% tags=["demo"]
 def slow_class_loss(class_logits, classes, eos_coef=0.1):
@@ -168,7 +167,7 @@ same(slow_class_loss(class_logits, classes), by_hand, tolerance=1e-4)
 # %% [markdown]
 # ## Fast and short
 #
-# For the mask losses, chapter 9's trick helps: with the softplus $\zeta(x) = \ln(1 + e^x)$, a point pays $\zeta(x) - tx$. The class
+# Chapter 9's trick helps: with the softplus $\zeta(x) = \ln(1 + e^x)$, a point pays $\zeta(x) - tx$. The class
 # loss is yours (10.1). `shapes.check` names a tensor and asserts its shape; in a `shapes.scope` a letter keeps its size.
 
 # %% tags=["demo"]
@@ -187,10 +186,10 @@ def fast_mask_losses(mask_logits, masks, num_masks):
 same(fast_mask_losses, slow_mask_losses, mask_logits, masks, 2)
 
 # %% [markdown] tags=["demo"]
-# **Points instead of pixels.** A picture of 1024 × 1024 has a million pixels, and its mask logits, 256 × 256, would have to be
-# enlarged first. `points.sample` reads both at the same places of the unit square instead, bilinearly between pixels. Below are
+# **Points instead of pixels.** For a picture of 1024 × 1024, the mask logits, 256 × 256, would have to be
+# enlarged first. `points.sample` reads both at the same places instead, bilinearly between pixels. Below are
 # eight pairs with the paper's 12,544 points; `saved_tensors_hooks` shows each tensor
-# that PyTorch keeps for the backward pass; `kept` collects their sizes.
+# that PyTorch keeps for the backward pass; `kept` notes its size.
 
 # %% tags=["demo"]
 from time import perf_counter
@@ -237,17 +236,17 @@ assert costs["all pixels"][1] > 15 * costs["uncertain"][1]
 assert costs["all pixels"][0] > 5 * costs["uncertain"][0]
 
 # %% [markdown]
-# With points, the losses need less than a fifteenth of the memory here, and less than a fifth of the time. The 101 MB are three
-# tensors of 8 · 1024 · 1024 numbers, 33.5 MB each: the enlarged logits, their sigmoid, and the truth.
+# Points need less than a fifteenth of the memory here, and less than a fifth of the time. The 101 MB are three
+# tensors of 33.5 MB: the enlarged logits, their sigmoid, and the truth.
 #
 # **Which points?** `uniform` draws them anywhere, as the matcher does. `uncertain` draws 3P candidates, keeps the 0.75 P where the mask's
-# logit is nearest to 0, and draws 0.25 P anew, anywhere. This is the **importance sampling** of PointRend;
-# you write the choice in 10.3.
+# logit is nearest to 0, and draws 0.25 P anew. This is the **importance sampling** of PointRend;
+# you write it in 10.3.
 
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# The trained tiny model, and eight scenes that it has not seen. `collate` makes one batch of them, `match` finds the pairs.
+# The trained tiny model sees eight new scenes. `collate` makes a batch, `match` finds the pairs.
 # `num_points=None` takes no random points: masks are compared at the centres of all 24 × 24 cells of the mask maps.
 
 # %% tags=["demo"]
@@ -287,7 +286,7 @@ shape_table(
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# One query's mask, and 128 points of each kind.
+# One query's mask, and points of each kind.
 
 # %% tags=["demo", "hide-input"]
 maps, truth = matched(0)
@@ -302,19 +301,18 @@ large = interpolate(one, truth.shape[1:], mode="bilinear")[0, 0]
 fig, axes = plt.subplots(1, 3, figsize=(7.4, 2.9), layout="constrained")
 axes[0].imshow(scenes[0].image.permute(1, 2, 0), extent=(0, 1, 1, 0))
 for width, color in ((3.5, "white"), (1.5, "black")):
-    axes[0].contour(
-        truth[g], [0.5], colors=color, linewidths=width, extent=(0, 1, 0, 1)
-    )
-axes[0].set_title("the picture, one segment outlined", fontsize=9)
+    axes[0].contour(truth[g], [0.5], colors=color, linewidths=width, extent=(0, 1, 0, 1))
+axes[0].set_title("picture and segment", fontsize=9)
 for ax, (name, where) in zip(axes[1:], kinds.items()):
     drawing = ax.imshow(large.abs(), cmap="gray", vmin=-10, vmax=10, extent=(0, 1, 1, 0))
     chosen = 96 if name == "uncertain" else 0
-    looks = {"s": 14, "linewidth": 0.4, "edgecolor": "white", "clip_on": False, "zorder": 3}
-    ax.scatter(*where[g, :chosen].T, color="C1", **looks)
-    ax.scatter(*where[g, chosen:].T, color="black", marker="s", **looks)
+    looks = {"linewidth": 0.7, "clip_on": False, "zorder": 3}
+    ax.scatter(*where[g, :chosen].T, s=13, color="C1", edgecolor="black", **looks)
+    ax.scatter(*where[g, chosen:].T, s=20, color="black", edgecolor="white", marker="s", **looks)
     ax.set_title(f"{name}: 128 points", fontsize=9)
 for ax in axes:
     ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)
 bar = fig.colorbar(drawing, ax=axes, label="|logit|: dark is unsure", shrink=0.75)
 bar.ax.set_ylim(0, 10)
 near = points.sample(maps[:, None], kinds["uncertain"])[g, 0, :96].abs().median()
@@ -334,7 +332,7 @@ show(
 # %% [markdown]
 # ## Checkpoint
 #
-# We compare with the authors' numbers for the small example, and with PyTorch's own losses in float64.
+# The authors' numbers for the small example, and PyTorch's own losses in float64:
 
 # %%
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -355,8 +353,8 @@ theirs = binary_cross_entropy_with_logits(some_logits, some_truth)
 same(fast_mask_losses(some_logits, some_truth, 6)[0], theirs, tolerance=1e-12)
 
 # %% [markdown]
-# Last, the library's `Criterion` on the whole batch, with its weights 2, 5, 5. `pixel_centres(h, w, like)` gives
-# the middle of each of h × w cells; `like` is a tensor whose device and kind of number the result takes.
+# Last, the library's `Criterion`, with its weights 2, 5, 5. `pixel_centres(h, w, like)` gives
+# the middle of each cell, on the device and with the dtype of `like`.
 
 # %%
 from minim2f.model.position import pixel_centres
@@ -377,7 +375,7 @@ cls = slow_class_loss(prediction.class_logits.flatten(0, 1), should_say.flatten(
 same([2 * cls, 5 * bce_of_batch, 5 * dice_of_batch], list(theirs.values()))
 
 # %% [markdown]
-# And three untrained models. The tiny model has three layers, so four predictions are scored.
+# And three untrained models, with three layers, so four predictions:
 
 # %%
 first = []
@@ -390,8 +388,7 @@ print("first losses:", [round(loss) for loss in first], "expected:", round(expec
 assert all(0.85 < loss / expected_loss(model.config) < 1.05 for loss in first)
 
 # %% [markdown]
-# They lie a little below, mostly because these segments are larger than the 3 % assumed above: they cover 13 %
-# on average, where the dice loss starts near 0.82.
+# They lie a little below, mostly because these segments are larger, 13 % on average: there the dice loss starts near 0.82.
 
 # %% [markdown]
 # ## Experiment
@@ -401,10 +398,10 @@ assert all(0.85 < loss / expected_loss(model.config) < 1.05 for loss in first)
 # Hypothesis: with as many points, uncertain ones give a loss and a gradient that scatter less from draw to draw, and their
 # mean over the draws is that of the whole picture.
 #
-# For each of six scenes and the trained model, points are drawn 60 times. The gradient is that of BCE + dice with respect
-# to the matched queries' E'. Its **noise** is the root mean square of the distances between one draw and the mean of all 60.
-# "Exact" reads 16 places in each pixel: pictures have 96 × 96 pixels, the grid 384 × 384 places. All numbers are divided by
-# the exact ones. Where the noise is 4 times the exact gradient's length, a single draw points almost anywhere.
+# For each of six scenes, points are drawn 60 times. The gradient is that of BCE + dice with respect
+# to the matched queries' E'. Its **noise** is the root mean square distance between a draw and the mean of all 60.
+# "Exact" reads 16 places in each of 96 × 96 pixels, so 384 × 384. All numbers are divided by
+# the exact ones. Where the noise is 4, a single draw points almost anywhere.
 
 # %%
 features = prediction.pixel_features
@@ -465,29 +462,28 @@ assert found[3, :, 5].min() > 0.85
 # %% [markdown]
 # Each range covers the six scenes.
 #
-# **The value: refuted.** Uniform points give the exact BCE up to chance. Uncertain points give about three times as much, because they
-# prefer hard places. Such an estimate, wrong in the mean over all draws, is called **biased**. The dice loss rises by 20 to 50 %.
-# So never compare the losses of two runs whose points were chosen by different rules.
+# **The value: refuted.** Uniform points give the exact BCE up to chance, uncertain ones about three times as much, because they
+# prefer hard places. An estimate that is wrong in the mean over all draws is called **biased**. The dice loss rises by 20 to 50 %.
+# Never compare the losses of runs whose points follow different rules.
 #
-# **The scatter: refuted as it was put.** Measured in the same unit, the uncertain BCE scatters more, not less, and the gradient's
-# noise is about the same for both rules. But with uncertain points the gradient is about twice as long, so its noise
-# is only about half of its length in comparison. This ratio counts in training: the optimizer, Adam (chapter 11), divides gradients by their
+# **The scatter: refuted as it was put.** The uncertain BCE scatters more, not less, and the gradient's
+# noise is about the same for both rules. But the gradient of uncertain points is about twice as long, so noise divided by
+# length is about half as large. This ratio counts: the optimizer, Adam (chapter 11), divides gradients by their
 # recent size, so their length matters little.
 #
-# Uniform points need P = 512 to reach the same ratio as uncertain ones with P = 128. That saves no readings of the mask: 384 candidates
-# and 128 points are 512 places, too. It saves readings of the truth, and what is kept for the backward pass: both
-# are needed only at the 128.
+# Uniform points reach about the same ratio with P = 512. They read the mask at no more places: 384 candidates
+# and 128 points are 512, too. Uncertain points save readings of the truth and memory
+# for the backward pass: both need only the 128.
 #
-# **The direction.** The mean gradient of uncertain points nearly has the exact direction: with P = 512 the
-# cosine is above 0.9, but below 1. (With P = 128, even a mean of 60 draws is noisy.) Whether the biased loss trains
-# better was not measured here.
+# **The direction.** With P = 512, the mean gradient of uncertain points nearly has the exact direction. Whether it trains
+# better was not measured.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### The mean of each picture's own mean
 #
-# How much does one segment count, in the picture with the most segments of the batch and in the one with the fewest?
+# How much does one segment count in the picture with the most segments, and in the one with the fewest?
 
 # %% tags=["demo"]
 counts = [len(target.labels) for target in targets]
@@ -498,15 +494,14 @@ for b in (0, 6):
 table(["picture", "segments", "divided by the batch's", "mean of two means"], rows)
 
 # %% [markdown]
-# With the mean of means, the same mistake counts nearly twice as much in picture 6, only because
-# a segment has fewer neighbours there.
+# With the mean of means, the same mistake counts nearly twice as much in picture 6.
 #
-# **How to notice it in your own training.** Put the same mask logits and segment into a batch twice, once alone in a picture and
-# once among others. Both copies must get the same gradient.
+# **How to notice it in your own training.** Put the same mask logits and segment into a batch twice, once alone in a picture. Both
+# copies must get the same gradient.
 #
 # ### eos_coef = 1
 #
-# A lazy model never looks at the picture: all its queries give the same class probabilities. Its class loss is
+# A lazy model never looks: all its queries give the same class probabilities. Its class loss is
 # smallest when each probability is that class's share of the weights. (With two classes of weights 3 and 1,
 # $-3\ln p - \ln(1-p)$ is smallest at $p$ = 3/4.)
 
@@ -534,15 +529,15 @@ table(["N", "eos_coef", "p of “no object”", "class loss"], rows)
 assert lazy(100, 1.0)[0] > 0.9 and lazy(100, 1.0)[1] < 0.6 < 1.2 < lazy(100, 0.1)[1]
 
 # %% [markdown]
-# With 100 queries and weight 1, the lazy model says "no object" with p = 0.92: its loss of 0.46 is already small, so little can be
-# gained by looking at the picture. With weight 0.1 it must keep 0.45 for the real classes, and still pays 1.79.
+# With 100 queries and weight 1, the lazy model says "no object" with p = 0.92. Its loss is small already, so little can be
+# gained by looking. With weight 0.1, p is 0.55, and it still pays 1.79.
 #
-# **How to notice it in your own training.** Early on, the class loss drops fast, while ever fewer queries name a real class.
+# **How to notice it in your own training.** The class loss drops fast, while ever fewer queries name a real class.
 #
 # ### A loss on probabilities
 #
-# A point is outside, $t = 0$. The query says $x = 2$, wrong; then 20, surely wrong; then −20, surely right. What happens to the loss
-# and its gradient when a sigmoid comes first?
+# A point is outside, $t = 0$. The query says $x = 2$, wrong; then 20, surely wrong; then −20, surely right. What if
+# a sigmoid comes first?
 
 # %%
 from torch.nn.functional import binary_cross_entropy
@@ -567,19 +562,19 @@ for name, loss in versions.items():
 table(["version", "x = 2", "gradient", "x = 20", "gradient ", "x = −20", "gradient  "], rows)
 
 # %% [markdown]
-# In float32 the sigmoid of 20 is exactly 1, so the second version becomes infinite. PyTorch's loss for
-# probabilities stops at 100, with a gradient of 0: the surest mistake teaches nothing. The last version takes the
-# sigmoid twice; even for the right answer, $x = -20$, it stays at ln 2 = 0.69.
+# In float32 the sigmoid of 20 is exactly 1, so the second version is infinite. PyTorch's loss for
+# probabilities stops at 100, with gradient 0: the surest mistake teaches nothing. The last version takes the
+# sigmoid twice; even the right answer, $x = -20$, pays ln 2 = 0.69.
 #
-# **How to notice it in your own training.** The loss becomes NaN, or stops falling far above 0. Compute the loss of a perfect
-# answer: it must be nearly 0.
+# **How to notice it in your own training.** The loss becomes NaN, or stops falling far above 0. The loss of a perfect
+# answer must be nearly 0.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 10.1 ★ The class loss
 #
-# Write it without PyTorch's cross entropy and without a loop over the queries, so that gradients pass through it. Logits may be ±800;
+# Write it without PyTorch's cross entropy or loops; gradients must pass through. Logits may be ±800;
 # the classes may all be "no object".
 
 # %%
@@ -606,10 +601,9 @@ exercise("10.1", class_loss)
 # %% [markdown]
 # ### 10.2 ★★ A batch in parts
 #
-# A batch often passes in parts, on several GPUs or one after the other. Each part sums its pairs' dice losses (`sums`) and
-# counts its segments (`counts`). The training step takes the plain mean of the parts' losses. Return each
-# part's loss, so that this mean is the loss of the undivided batch, whose divisor is its number of segments, at least 1. Some parts,
-# or all, may be empty.
+# A batch often passes in parts, on several GPUs or one by one. Each part sums its pairs' dice losses (`sums`) and
+# counts its segments (`counts`). The training step takes the mean of the parts' losses. Return each
+# part's loss, so that this mean is the loss of the undivided batch. Some parts, or all, may be empty.
 
 # %%
 def part_losses(sums, counts):
@@ -636,7 +630,7 @@ exercise("10.2", part_losses)
 # %% [markdown]
 # ### 10.3 ★★★ Uncertain points
 #
-# For each pair, D candidates have been drawn, and its mask read there; R fresh points lie ready, too.
+# For each pair, D candidates were drawn, and its mask read there; R fresh points lie ready.
 # Return P points for each pair: first the `int(0.75 * P)` candidates where its mask is least sure, the least sure first; then
 # fresh points, from the front, until there are P. No loops over the pairs. P may be 1.
 
@@ -667,15 +661,15 @@ exercise("10.3", choose_points)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | weight of "no object" | 0.1, where a matched query has 2 | 0.2, where a matched query has 2 | as the official code |
-# | points | 12,544, importance sampling | 3P drawn, 0.75 P kept, 0.25 P anew | the same; `num_points=None` takes every cell of the map |
-# | mask divisor | – | segments of all GPUs over the number of GPUs, this quotient at least 1 | the same, also for parts in time |
-# | class divisor | – | weights of one GPU's queries | weights of all parts over their number |
+# | weight of "no object" | 0.1, where a matched query has 2 | 0.2, beside 2 | 0.2, beside 2 |
+# | points | 12,544, importance sampling | 3P drawn, 0.75 P kept, 0.25 P anew | the same |
+# | mask divisor | – | segments of all GPUs / number of GPUs, at least 1 | the same, also for parts in time |
+# | class divisor | – | weights of one GPU's queries | weights of all parts / their number |
 # | padding, void | – | count as outside of every mask | the same |
 #
-# The mask divisor differs from 10.2 only where a batch has fewer segments than parts: two parts with one segment in all
-# divide by 1 there, by 1/2 in 10.2. For the class divisor, let two parts have weights of 2.1 and 4.1: the official code divides
-# each by its own, ours both by 3.1.
+# The mask divisor differs from 10.2 only if there are fewer segments than parts: for one segment in two parts
+# it is 1, not 1/2. The class divisors of parts with weights 2.1 and 4.1 are these in the official code, in ours
+# 3.1 for both.
 
 # %% [markdown]
 # ## In the library
@@ -698,15 +692,15 @@ library_table(
 # ## Recap
 #
 # - The class loss is a weighted mean over all queries; "no object" weighs 0.1.
-# - The mask losses are sums over matched pairs, divided by the segments of the batch: segments count alike.
+# - The mask losses are sums over pairs, divided by the segments of the batch.
 # - Points make masks affordable.
-# - Uncertain points overstate the loss. The noise of its gradient is about halved relative to its length.
+# - Uncertain points overstate the loss; relative to its length, its gradient has about half the noise.
 # - Losses take logits, not probabilities.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.3: the losses, and points for them.
+# - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.3.
 # - [PointRend](https://arxiv.org/abs/1912.08193): importance sampling of points, section 3.
 # - [V-Net](https://arxiv.org/abs/1606.04797): where the dice loss comes from.
 #
