@@ -50,6 +50,11 @@ def points_by_gather(candidates, logits, fresh, num_points):
     return torch.cat((near, fresh[:, : num_points - count]), dim=1)
 
 
+@torch.no_grad()
+def points_without_gradient(candidates, logits, fresh, num_points):
+    return points_by_topk(candidates.detach(), logits.detach(), fresh, num_points)
+
+
 def class_loss_of_single_rows(class_logits, classes, eos_coef):
     weights = torch.ones(len(class_logits[0]), dtype=class_logits.dtype)
     weights[-1] = eos_coef
@@ -69,6 +74,10 @@ def class_loss_without_gradient_inside(class_logits, classes, eos_coef):
 
 def class_loss_detached(class_logits, classes, eos_coef):
     return gathered_class_loss(class_logits.detach(), classes, eos_coef)
+
+
+def class_loss_of_data(class_logits, classes, eos_coef):
+    return gathered_class_loss(class_logits.data, classes, eos_coef)
 
 
 def class_loss_by_a_loop(class_logits, classes, eos_coef):
@@ -104,6 +113,7 @@ def points_pair_by_pair(candidates, logits, fresh, num_points):
         ("10.1", class_loss_without_gradient, "a loss has to pass gradients back"),
         ("10.1", class_loss_without_gradient_inside, "a loss has to pass gradients back"),
         ("10.1", class_loss_detached, "the exercise asks you to do without detach"),
+        ("10.1", class_loss_of_data, "the exercise asks you to do without data"),
         ("10.1", class_loss_by_a_loop, "the exercise asks for no loops"),
         ("10.1", class_loss_by_numbers, "the exercise asks for no loops"),
         ("10.3", points_pair_by_pair, "the points are right, but no loops"),
@@ -124,6 +134,7 @@ def test_right_numbers_found_in_a_way_that_does_not_serve_are_refused(
         ("10.2", parts_by_hand),
         ("10.3", points_by_topk),
         ("10.3", points_by_gather),
+        ("10.3", points_without_gradient),
     ],
 )
 def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:

@@ -10,7 +10,7 @@ from minim2f.book.exercises.forbidden import Forbidden, Watchful
 
 
 class _Counted(Watchful):
-    """Stops an answer that loops over many rows, or that leaves the numbers of PyTorch.
+    """Stops an answer that loops over many rows or, if a loss is asked for, keeps no gradient.
 
     Single rows may be read, `len(logits[0])` among them: only many of them make a loop. The
     arguments are copied anew before each try: from there on, operations are counted.
@@ -18,6 +18,7 @@ class _Counted(Watchful):
 
     most = 200  # a solution needs some 20; a loop over 300 rows needs at least 300
     calls = 0
+    is_loss: bool = False
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -25,7 +26,7 @@ class _Counted(Watchful):
         if func in (Tensor.__iter__, Tensor.unbind) or _Counted.calls > cls.most:
             _Counted.calls = 0
             raise Forbidden("the exercise asks for no loops: keep all rows in one tensor")
-        if not torch.is_grad_enabled():
+        if cls.is_loss and not torch.is_grad_enabled():
             raise Forbidden("a loss has to pass gradients back: write it without no_grad")
         return super().__torch_function__(func, types, args, kwargs)
 
@@ -34,9 +35,10 @@ class _Counted(Watchful):
         return super().__deepcopy__(memo)
 
 
-def _counted(*tensors: Tensor, functions: str) -> tuple[Tensor, ...]:
-    names = f"{functions} tolist item numpy detach"
-    kind = type("_CountedTensor", (_Counted,), {"functions": frozenset(names.split())})
+def _counted(*tensors: Tensor, functions: str, is_loss: bool = False) -> tuple[Tensor, ...]:
+    names = f"{functions} tolist item numpy" + " detach data" * is_loss
+    limits = {"functions": frozenset(names.split()), "is_loss": is_loss}
+    kind = type("_CountedTensor", (_Counted,), limits)
     return tuple(tensor.as_subclass(kind) for tensor in tensors)
 
 
@@ -74,7 +76,7 @@ def _class_corners() -> list[tuple]:
     ready_made = "cross_entropy CrossEntropyLoss nll_loss NLLLoss slow_class_loss"
     g = torch.Generator().manual_seed(3)
     many = torch.randn(300, 6, generator=g), torch.randint(6, (300,), generator=g)
-    watched = _counted(*many, functions=ready_made)
+    watched = _counted(*many, functions=ready_made, is_loss=True)
     sure = 800 * torch.tensor([[1, -1, 0], [-1, 1, 1]], dtype=torch.float64)
     idle = torch.full((3,), 2)
     return [
