@@ -43,13 +43,98 @@ def points_by_topk(candidates, logits, fresh, num_points):
     return torch.cat([near, fresh[:, : num_points - count]], 1)
 
 
+def points_by_gather(candidates, logits, fresh, num_points):
+    drawn, count = len(candidates[0]), int(0.75 * num_points)
+    order = logits.abs().argsort(dim=-1)[:, : min(count, drawn)]
+    near = torch.gather(candidates, 1, order.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
+    return torch.cat((near, fresh[:, : num_points - count]), dim=1)
+
+
+@torch.no_grad()
+def points_without_gradient(candidates, logits, fresh, num_points):
+    return points_by_topk(candidates.detach(), logits.detach(), fresh, num_points)
+
+
+def class_loss_of_single_rows(class_logits, classes, eos_coef):
+    weights = torch.ones(len(class_logits[0]), dtype=class_logits.dtype)
+    weights[-1] = eos_coef
+    paid = torch.logsumexp(class_logits, 1) - class_logits[range(len(classes)), classes]
+    return weights[classes] @ paid / weights[classes].sum()
+
+
+@torch.no_grad()
+def class_loss_without_gradient(class_logits, classes, eos_coef):
+    return gathered_class_loss(class_logits, classes, eos_coef)
+
+
+def class_loss_without_gradient_inside(class_logits, classes, eos_coef):
+    with torch.no_grad():
+        return one_hot_class_loss(class_logits, classes, eos_coef)
+
+
+def class_loss_detached(class_logits, classes, eos_coef):
+    return gathered_class_loss(class_logits.detach(), classes, eos_coef)
+
+
+def class_loss_of_data(class_logits, classes, eos_coef):
+    return gathered_class_loss(class_logits.data, classes, eos_coef)
+
+
+def class_loss_by_a_loop(class_logits, classes, eos_coef):
+    paid, weights = 0.0, 0.0
+    for logits, k in zip(class_logits, classes):
+        weight = eos_coef if k == len(logits) - 1 else 1.0
+        paid = paid - weight * logits.log_softmax(0)[k]
+        weights += weight
+    return paid / weights
+
+
+def class_loss_by_numbers(class_logits, classes, eos_coef):
+    paid, weights = 0.0, 0.0
+    for n in range(len(classes)):
+        weight = eos_coef if classes[n] == class_logits.shape[1] - 1 else 1.0
+        paid = paid - weight * class_logits[n].log_softmax(0)[classes[n]]
+        weights += weight
+    return paid / weights
+
+
+def points_pair_by_pair(candidates, logits, fresh, num_points):
+    count, chosen = int(0.75 * num_points), torch.zeros(len(logits), num_points, 2)
+    for pair in range(len(logits)):
+        order = logits[pair].abs().argsort()[:count]
+        chosen[pair, :count] = candidates[pair][order]
+        chosen[pair, count:] = fresh[pair][: num_points - count]
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "hint"),
+    [
+        ("10.1", class_loss_without_gradient, "a loss has to pass gradients back"),
+        ("10.1", class_loss_without_gradient_inside, "a loss has to pass gradients back"),
+        ("10.1", class_loss_detached, "the exercise asks you to do without detach"),
+        ("10.1", class_loss_of_data, "the exercise asks you to do without data"),
+        ("10.1", class_loss_by_a_loop, "the exercise asks for no loops"),
+        ("10.1", class_loss_by_numbers, "the exercise asks for no loops"),
+        ("10.3", points_pair_by_pair, "the points are right, but no loops"),
+    ],
+)
+def test_right_numbers_found_in_a_way_that_does_not_serve_are_refused(
+    exercise_id: str, answer: Callable, hint: str
+) -> None:
+    assert verdict(exercises.find(exercise_id), answer).startswith(f"✘ {exercise_id} {hint}")
+
+
 @pytest.mark.parametrize(
     ("exercise_id", "answer"),
     [
         ("10.1", gathered_class_loss),
         ("10.1", one_hot_class_loss),
+        ("10.1", class_loss_of_single_rows),
         ("10.2", parts_by_hand),
         ("10.3", points_by_topk),
+        ("10.3", points_by_gather),
+        ("10.3", points_without_gradient),
     ],
 )
 def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:

@@ -6,7 +6,41 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, ch10_wrong, integer
-from minim2f.book.exercises.forbidden import watchful
+from minim2f.book.exercises.forbidden import Forbidden, Watchful
+
+
+class _Counted(Watchful):
+    """Stops an answer that loops over many rows or, if a loss is asked for, keeps no gradient.
+
+    Single rows may be read, `len(logits[0])` among them: only many of them make a loop. The
+    arguments are copied anew before each try: from there on, operations are counted.
+    """
+
+    most = 200  # a solution needs some 20; a loop over 300 rows needs at least 300
+    calls = 0
+    is_loss: bool = False
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        _Counted.calls += 1  # of all arguments together
+        if func in (Tensor.__iter__, Tensor.unbind) or _Counted.calls > cls.most:
+            _Counted.calls = 0
+            raise Forbidden("the exercise asks for no loops: keep all rows in one tensor")
+        if cls.is_loss and not torch.is_grad_enabled():
+            raise Forbidden("a loss has to pass gradients back: write it without no_grad")
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def __deepcopy__(self, memo: dict) -> Watchful:
+        _Counted.calls = 0
+        return super().__deepcopy__(memo)
+
+
+def _counted(*tensors: Tensor, functions: str, is_loss: bool = False) -> tuple[Tensor, ...]:
+    names = f"{functions} tolist item numpy" + " detach data" * is_loss
+    limits = {"functions": frozenset(names.split()), "is_loss": is_loss}
+    kind = type("_CountedTensor", (_Counted,), limits)
+    return tuple(tensor.as_subclass(kind) for tensor in tensors)
+
 
 # ---- 10.1 the class loss
 
@@ -40,10 +74,17 @@ def _class_corners() -> list[tuple]:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
     classes = torch.tensor([1, 2, 0])
     ready_made = "cross_entropy CrossEntropyLoss nll_loss NLLLoss slow_class_loss"
-    watched = watchful(logits, classes, functions=ready_made)
+    g = torch.Generator().manual_seed(3)
+    many = torch.randn(300, 6, generator=g), torch.randint(6, (300,), generator=g)
+    watched = _counted(*many, functions=ready_made, is_loss=True)
     sure = 800 * torch.tensor([[1, -1, 0], [-1, 1, 1]], dtype=torch.float64)
     idle = torch.full((3,), 2)
-    return [(*watched, 0.1), (sure, torch.tensor([1, 2]), 0.5), (logits, idle, 0.1)]
+    return [
+        (*watched, 0.1),
+        (logits, classes, 0.1),
+        (sure, torch.tensor([1, 2]), 0.5),
+        (logits, idle, 0.1),
+    ]
 
 
 # ---- 10.2 a batch in parts
@@ -98,7 +139,7 @@ def choose_points(candidates: Tensor, logits: Tensor, fresh: Tensor, num_points:
 
 
 def _drawn(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
-    pairs, num_points = integer(g, 0, 4), integer(g, 1, 9)
+    pairs, num_points = integer(g, 1, 4), integer(g, 1, 9)
     drawn = 3 * num_points
     candidates = torch.rand(pairs, drawn, 2, generator=g)
     logits = 3 * torch.randn(pairs, drawn, generator=g)
@@ -107,9 +148,9 @@ def _drawn(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
 
 def _watched_points() -> tuple:
     g = torch.Generator().manual_seed(5)
-    candidates, fresh = torch.rand(3, 24, 2, generator=g), torch.rand(3, 8, 2, generator=g)
-    logits = torch.randn(3, 24, generator=g)
-    return *watchful(candidates, logits, fresh, functions="uncertain", loops=False), 8
+    candidates, fresh = torch.rand(300, 24, 2, generator=g), torch.rand(300, 8, 2, generator=g)
+    logits = torch.randn(300, 24, generator=g)
+    return *_counted(candidates, logits, fresh, functions="uncertain"), 8
 
 
 EXERCISES = [

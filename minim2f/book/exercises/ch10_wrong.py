@@ -53,6 +53,26 @@ def _divided_by_matched(logits, classes, eos_coef):
     return (weights * _paid(logits, classes)).sum() / (weights == 1).sum().clamp(min=1)
 
 
+def _with_a_clamp(least):
+    def clamped(logits, classes, eos_coef):
+        p = logits.softmax(1)[torch.arange(len(classes)), classes]
+        smallest = torch.finfo(p.dtype).eps if least is None else least
+        return _mean_of(-p.clamp(min=smallest).log(), _weights(logits, eos_coef)[classes])
+
+    hint = "the clamp keeps it finite, but too small, and a very sure mistake gets no gradient"
+    return Wrong(clamped, f"{hint}: keep the logarithm exact")
+
+
+def _divided_by_matched_alone(logits, classes, eos_coef):
+    weights = _weights(logits, eos_coef)[classes]
+    return (weights * _paid(logits, classes)).sum() / (classes < logits.shape[1] - 1).sum()
+
+
+def _at_least_one(logits, classes, eos_coef):
+    weights = _weights(logits, eos_coef)[classes]
+    return (weights * _paid(logits, classes)).sum() / weights.sum().clamp(min=1)
+
+
 CLASS = [
     Wrong(_ready_made, "the right number, but write the cross entropy yourself this time"),
     Wrong(
@@ -64,6 +84,13 @@ CLASS = [
         "that is the weighted sum: a mean is wanted",
     ),
     Wrong(_divided_by_matched, "divide by all weights, those of 'no object' too"),
+    Wrong(_divided_by_matched_alone, "divide by all weights, those of 'no object' too"),
+    Wrong(_at_least_one, "the weights may add up to less than 1: divide by their sum as it is"),
+    Wrong(
+        lambda x, k, eos: _mean_of(_paid(x, k), _weights(x, 0.1)[k]),
+        "eos_coef is an argument, and need not be 0.1",
+    ),
+    *map(_with_a_clamp, (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, None)),
     Wrong(lambda x, k, eos: _paid(x, k).mean(), "'no object' should weigh less than the others"),
     Wrong(
         lambda x, k, eos: _mean_of(_paid(x, k), _weights(x, eos, 0)[k]),
@@ -93,6 +120,7 @@ CLASS = [
 
 # ---- 10.2 a batch in parts
 
+_CUT_OFF = "// cuts off what is behind the point: segments per part need not be a whole number"
 
 PARTS = [
     Wrong(
@@ -139,6 +167,16 @@ PARTS = [
         lambda sums, counts: sums / (counts.sum() / len(counts)).clamp(min=1),
         "with few segments the mean count may be below 1: let the whole batch have at least one",
     ),
+    Wrong(
+        lambda sums, counts: sums * (counts > 0).sum() / counts.sum().clamp(min=1),
+        "the training step takes the mean over all parts, the empty ones too",
+    ),
+    Wrong(
+        lambda sums, counts: sums / (counts.sum() // len(counts)).clamp(min=1),
+        _CUT_OFF,
+    ),
+    Wrong(lambda sums, counts: sums / (counts.sum().clamp(min=1) // len(counts)), _CUT_OFF),
+    Wrong(lambda sums, counts: sums / (counts.sum() // len(counts)), _CUT_OFF),
     Wrong(
         lambda sums, counts: sums * counts.sum().clamp(min=1) / len(counts),
         "a mean divides by the number of segments: here the loss grows with it",
@@ -221,6 +259,18 @@ POINTS = [
         "those are more than P points: take only as many fresh ones as are missing",
     ),
     Wrong(_last_fresh, "take the fresh points from the front"),
+    Wrong(
+        lambda c, x, f, p: _chosen(c, x.abs().argsort(1), f[:, int(0.75 * p) - p :], p),
+        "take the fresh points from the front",
+    ),
+    Wrong(
+        lambda c, x, f, p: _chosen(c, x.abs().argsort(0), f, p),
+        "that sorts the pairs at each candidate: sort the candidates of each pair",
+    ),
+    Wrong(
+        lambda c, x, f, p: _chosen(c, x.abs().argsort(1)[:, : int(0.75 * p)].flip(1), f, p),
+        "the right points, but the least sure one should come first",
+    ),
     Wrong(_fresh_first, "the unsure points come first, then the fresh ones"),
     Wrong(
         _one_order, "each mask is unsure elsewhere: sort the candidates of each pair on their own"
