@@ -622,9 +622,8 @@ print(f"standard error of a change of mask IoU: at most {scatter:.3f}")
 # %% [markdown]
 # "Repeated" is the share of segments that get the same query when the points are drawn a second time.
 #
-# **The points.** Fewer points (C) cost up to about 0.01 of overlap in each of the three models. That the points are private
-# (D) or unsure (E) changes the overlap by less than that, hardly more than chance does: for these habits of the loss, the
-# hypothesis fails.
+# **The points.** Fewer points (C) cost up to about 0.01 of overlap in each model. That they are private (D) or unsure (E)
+# changes it by less, hardly more than chance does: for these habits of the loss, the hypothesis fails.
 # Private points lower the steadiness: luck decides more often, so at the next step the same segment is taught to another
 # query (DN-DETR, below). Unsure points, near the rims of the masks, are steadier than private uniform ones in all three models.
 #
