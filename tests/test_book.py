@@ -219,6 +219,18 @@ def test_inputs_may_hold_tensors_in_lists_and_dicts(chapter):
     assert "changes its input rows" in verdict(asked, careless)
 
 
+def test_errors_of_several_threads_are_one_mistake(chapter):
+    failed = iter(range(10_000))  # which index is named depends on which thread was first
+
+    def beyond(x):
+        raise IndexError(f"index {next(failed)} is out of bounds for dimension 1 with size 24")
+
+    wrong = [exercises.Wrong(beyond, "sort the other axis")]
+    asked = exercises.Exercise("99.8", lambda x: -x, lambda g: (torch.rand(2, generator=g),), wrong)
+    assert verdict(asked, beyond) == "✘ 99.8 sort the other axis"
+    assert "KeyError" in verdict(asked, _raises(KeyError("index 3")))
+
+
 def test_exercise_of_an_unknown_exercise_lists_those_there_are(chapter):
     for unknown in ("99.7", "777.1", "nine"):
         with pytest.raises(KeyError, match=f"no exercise '{unknown}'; there are .*99.1"):

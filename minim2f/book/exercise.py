@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,14 +85,18 @@ def _gap(mine: Any, theirs: Any, nan_equal: bool) -> Gap:
     """Like `gap`, for answers that may be exceptions: equal when kind and text are."""
     if isinstance(mine, Exception):
         kind = "" if isinstance(mine, Forbidden) else f"{type(mine).__name__}: "
-        text = f"{kind}{mine}"
-        equal = type(mine) is type(theirs) and str(mine) == str(theirs)
-        return Gap(0.0 if equal else torch.inf, text)
+        equal = type(mine) is type(theirs) and _lasting(mine) == _lasting(theirs)
+        return Gap(0.0 if equal else torch.inf, f"{kind}{mine}")
     if isinstance(theirs, Tensor) and not theirs.is_floating_point():
         if not isinstance(mine, Tensor) or mine.is_floating_point():
             kind = f"{mine.dtype}" if isinstance(mine, Tensor) else f"a {type(mine).__name__}"
             return Gap(torch.inf, f"result should be a tensor of {theirs.dtype}, it is {kind}")
     return gap(mine, theirs, nan_equal=nan_equal)
+
+
+def _lasting(error: Exception) -> str:
+    """An error's text without the index that failed: of several, it is that of the first thread."""
+    return re.sub(r"\bindex -?\d+", "index", str(error))
 
 
 def _described(name: str, x: Any) -> str:
