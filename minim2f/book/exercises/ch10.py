@@ -6,40 +6,17 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, ch10_wrong, integer
-from minim2f.book.exercises.forbidden import Forbidden, Watchful
+from minim2f.book.exercises.forbidden import Counted, Forbidden, counted
 
 
-class _Counted(Watchful):
-    """Stops an answer that loops over many rows or, if a loss is asked for, keeps no gradient.
-
-    Single rows may be read, `len(logits[0])` among them: only many of them make a loop. The
-    arguments are copied anew before each try: from there on, operations are counted.
-    """
-
-    most = 200  # a solution needs some 20; a loop over 300 rows needs at least 300
-    calls = 0
-    is_loss: bool = False
+class _Loss(Counted):
+    """Also stops a loss that keeps no gradient."""
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        _Counted.calls += 1  # of all arguments together
-        if func in (Tensor.__iter__, Tensor.unbind) or _Counted.calls > cls.most:
-            _Counted.calls = 0
-            raise Forbidden("the exercise asks for no loops: keep all rows in one tensor")
-        if cls.is_loss and not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             raise Forbidden("a loss has to pass gradients back: write it without no_grad")
         return super().__torch_function__(func, types, args, kwargs)
-
-    def __deepcopy__(self, memo: dict) -> Watchful:
-        _Counted.calls = 0
-        return super().__deepcopy__(memo)
-
-
-def _counted(*tensors: Tensor, functions: str, is_loss: bool = False) -> tuple[Tensor, ...]:
-    names = f"{functions} tolist item numpy" + " detach data" * is_loss
-    limits = {"functions": frozenset(names.split()), "is_loss": is_loss}
-    kind = type("_CountedTensor", (_Counted,), limits)
-    return tuple(tensor.as_subclass(kind) for tensor in tensors)
 
 
 # ---- 10.1 the class loss
@@ -76,7 +53,7 @@ def _class_corners() -> list[tuple]:
     ready_made = "cross_entropy CrossEntropyLoss nll_loss NLLLoss slow_class_loss"
     g = torch.Generator().manual_seed(3)
     many = torch.randn(300, 6, generator=g), torch.randint(6, (300,), generator=g)
-    watched = _counted(*many, functions=ready_made, is_loss=True)
+    watched = counted(*many, functions=f"{ready_made} detach data", kind=_Loss)
     sure = 800 * torch.tensor([[1, -1, 0], [-1, 1, 1]], dtype=torch.float64)
     idle = torch.full((3,), 2)
     return [
@@ -150,7 +127,7 @@ def _watched_points() -> tuple:
     g = torch.Generator().manual_seed(5)
     candidates, fresh = torch.rand(300, 24, 2, generator=g), torch.rand(300, 8, 2, generator=g)
     logits = torch.randn(300, 24, generator=g)
-    return *_counted(candidates, logits, fresh, functions="uncertain"), 8
+    return *counted(candidates, logits, fresh, functions="uncertain"), 8
 
 
 EXERCISES = [

@@ -44,10 +44,50 @@ class Watchful(Tensor):
         return self.detach().clone()
 
 
+class Counted(Watchful):
+    """A tensor that stops an answer which needs many operations: that is a loop over its rows.
+
+    Single rows may be read, `len(rows[0])` among them. The arguments are copied anew before each
+    try: from there on, operations on all of them together are counted.
+
+    Attributes:
+        most: how many operations are allowed; fewer than the tensor has rows.
+    """
+
+    most: int = 200
+    calls: int = 0
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        """Called by PyTorch for every operation on such a tensor, or on what came of one."""
+        Counted.calls += 1
+        if Counted.calls > cls.most:
+            Counted.calls = 0
+            raise Forbidden("the exercise asks for no loops: keep all rows in one tensor")
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def __deepcopy__(self, memo: dict) -> Watchful:
+        Counted.calls = 0
+        return super().__deepcopy__(memo)
+
+
 def watchful(*tensors: Tensor, functions: str, loops: bool = True) -> tuple[Tensor, ...]:
     """The same tensors, which forbid some functions ("sum mean"), and loops if wanted."""
     limits = {"functions": frozenset(functions.split()), "loops": loops}
     kind = type("WatchfulTensor", (Watchful,), limits)
+    return tuple(tensor.as_subclass(kind) for tensor in tensors)
+
+
+def counted(
+    *tensors: Tensor, functions: str, most: int = 200, kind: type[Counted] = Counted
+) -> tuple[Tensor, ...]:
+    """The same tensors, which forbid some functions ("sum mean"), and more operations than `most`.
+
+    What leads out of PyTorch, where nothing is counted, is forbidden too. `kind` is a subclass of
+    `Counted` that has wishes of its own.
+    """
+    names = frozenset(f"{functions} tolist item numpy".split())
+    kind = type("CountedTensor", (kind,), {"functions": names, "most": most})
     return tuple(tensor.as_subclass(kind) for tensor in tensors)
 
 
