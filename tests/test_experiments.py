@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 
@@ -62,6 +63,19 @@ def test_stored_results_say_how_they_came_about():
         seeds = {run["seed"] for run in found["runs"]}
         assert seeds == set(found["settings"]["seeds"])
         assert all(run["seconds"] > 0 for run in found["runs"])
+
+
+def test_without_options_an_experiment_is_the_stored_one(monkeypatch):
+    asked: dict[str, tuple] = {}
+    for path in experiments.RESULTS.glob("*.json"):
+        module = import_module(f"minim2f.book.experiments.ch{path.stem[:2]}")
+        monkeypatch.setattr(module, "repeat", lambda *given: asked.update({given[0]: given[1:3]}))
+        experiments.run(path.stem[:2])
+        options, settings = asked[path.stem]
+        found = experiments.read(path.stem)
+        given = " ".join(f"--{option} {value}" for option, value in options.items())
+        assert found["command"] == f"minim2f book experiment {path.stem[:2]} {given}"
+        assert settings | {"threads": 0} == found["settings"] | {"threads": 0}
 
 
 def test_an_experiment_that_is_not_there_is_named():

@@ -22,6 +22,7 @@ import torch
 import minim2f
 from minim2f import files
 from minim2f.book.chapter import NOTEBOOKS, in_name
+from minim2f.training.recipe import TINY
 
 RESULTS = NOTEBOOKS / "results"
 
@@ -100,6 +101,19 @@ def repeat(
                 runs.append({"variant": variant, "seed": seed, "seconds": seconds} | measured)
                 _store(name, header, runs)
                 print(f"{variant}, seed {seed}: {seconds} s", flush=True)
+
+
+def of_tiny(steps: int, seeds: int, **more: object) -> dict:
+    """The settings of runs that train the tiny model by its own recipe.
+
+    Args:
+        steps: of each run.
+        seeds: how many, from 0 on.
+        more: what else a reader must know.
+    """
+    recipe = {"batch_size": TINY.batch_size, "learning_rate": TINY.learning_rate}
+    runs = {"steps": steps, "seeds": list(range(seeds)), "threads": torch.get_num_threads()}
+    return {"preset": "tiny"} | recipe | runs | more
 
 
 def _but_seeds(header: dict) -> dict:

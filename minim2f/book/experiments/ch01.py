@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minim2f import Mask2Former, preset
-from minim2f.book.experiments import repeat
+from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import Dataset, Sample, open_dataset
 from minim2f.inference import as_result
 from minim2f.metrics import MeanIoU, PanopticQuality
@@ -28,7 +28,7 @@ LEAST = (1, 16, 32)  # pixels; smaller pieces are no things, which of these is b
 Map = tuple[np.ndarray, list[dict]]  # ids (H, W), and a dict (id, category_id) for each
 
 
-def experiment(steps: int = 600, seeds: int = 3, unseen: int = 400) -> None:
+def experiment(steps: int = 3000, seeds: int = 3, unseen: int = 400) -> None:
     """Trains both kinds from the same weights, on the same pictures in the same order.
 
     Args:
@@ -36,16 +36,7 @@ def experiment(steps: int = 600, seeds: int = 3, unseen: int = 400) -> None:
         seeds: how many, from 0 on.
         unseen: on how many unseen scenes is counted.
     """
-    settings = {
-        "preset": "tiny",
-        "steps": steps,
-        "batch_size": TINY.batch_size,
-        "learning_rate": TINY.learning_rate,
-        "seeds": list(range(seeds)),
-        "unseen_scenes": unseen,
-        "least_pixels_of_a_piece": list(LEAST),
-        "threads": torch.get_num_threads(),
-    }
+    settings = of_tiny(steps, seeds, unseen_scenes=unseen, least_pixels_of_a_piece=list(LEAST))
     learners = {"per pixel": learn_per_pixel, "queries": learn_queries}
 
     def run(learn: Callable) -> Callable[[int], dict]:

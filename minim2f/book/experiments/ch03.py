@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minim2f import Mask2Former, preset
-from minim2f.book.experiments import repeat
+from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import open_dataset
 from minim2f.training.loop import train
 from minim2f.training.recipe import TINY
@@ -28,16 +28,7 @@ def experiment(steps: int = 300, seeds: int = 3, unseen: int = 12) -> None:
         seeds: how many, from 0 on.
         unseen: on how many mosaics of nine unseen scenes is measured.
     """
-    settings = {
-        "preset": "tiny",
-        "steps": steps,
-        "batch_size": TINY.batch_size,
-        "learning_rate": TINY.learning_rate,
-        "seeds": list(range(seeds)),
-        "unseen_mosaics": unseen,
-        "share": SHARE,
-        "threads": torch.get_num_threads(),
-    }
+    settings = of_tiny(steps, seeds, unseen_mosaics=unseen, share=SHARE)
     options = {"steps": steps, "seeds": seeds, "unseen": unseen}
     repeat("03_backbone", options, settings, {"tiny": lambda seed: _learn(seed, steps, unseen)})
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from minim2f import Mask2Former, preset, shapes
-from minim2f.book.experiments import repeat
+from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import Sample, open_dataset
 from minim2f.training.evaluation import evaluate
 from minim2f.training.loop import train
@@ -29,16 +29,7 @@ def experiment(steps: int = 250, seeds: int = 3, unseen: int = 60) -> None:
         seeds: how many, from 0 on.
         unseen: on how many unseen scenes is measured.
     """
-    settings = {
-        "preset": "tiny",
-        "steps": steps,
-        "batch_size": TINY.batch_size,
-        "learning_rate": TINY.learning_rate,
-        "seeds": list(range(seeds)),
-        "unseen_scenes": unseen,
-        "drawn_scene": DRAWN,
-        "threads": torch.get_num_threads(),
-    }
+    settings = of_tiny(steps, seeds, unseen_scenes=unseen, drawn_scene=DRAWN)
 
     def learn(fixed: bool) -> Callable[[int], dict]:
         return lambda seed: _learn(fixed, seed, steps, unseen)

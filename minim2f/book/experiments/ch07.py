@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minim2f import Config, Mask2Former, preset, shapes
-from minim2f.book.experiments import repeat
+from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import Sample, open_dataset
 from minim2f.training.batches import collate
 from minim2f.training.evaluation import evaluate
@@ -30,16 +30,7 @@ def experiment(steps: int = 400, seeds: int = 3, unseen: int = 60) -> None:
         seeds: how many, from 0 on.
         unseen: on how many unseen scenes PQ is measured.
     """
-    settings = {
-        "preset": "tiny",
-        "backbone": preset("tiny").backbone,
-        "steps": steps,
-        "batch_size": TINY.batch_size,
-        "learning_rate": TINY.learning_rate,
-        "seeds": list(range(seeds)),
-        "unseen_scenes": unseen,
-        "threads": torch.get_num_threads(),
-    }
+    settings = of_tiny(steps, seeds, unseen_scenes=unseen, backbone=preset("tiny").backbone)
 
     def learn(masked: bool) -> Callable[[int], dict]:
         return lambda seed: _learn(masked, seed, steps, unseen)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from minim2f import Mask2Former, preset
-from minim2f.book.experiments import repeat
+from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import open_dataset
 from minim2f.training.evaluation import evaluate
 from minim2f.training.loop import train
@@ -24,15 +24,7 @@ def experiment(steps: int = 250, seeds: int = 4, unseen: int = 40) -> None:
         seeds: how many, from 0 on.
         unseen: on how many unseen scenes PQ is measured.
     """
-    settings = {
-        "preset": "tiny",
-        "steps": steps,
-        "batch_size": TINY.batch_size,
-        "learning_rate": TINY.learning_rate,
-        "seeds": list(range(seeds)),
-        "unseen_scenes": unseen,
-        "threads": torch.get_num_threads(),
-    }
+    settings = of_tiny(steps, seeds, unseen_scenes=unseen)
 
     def learn(deep: bool) -> Callable[[int], dict]:
         return lambda seed: _learn(deep, seed, steps, unseen)
