@@ -217,18 +217,20 @@ show(
 #
 # $$\text{semantic}\quad \mathrm{votes}_k(i) = \sum_{n=0}^{N-1} p_n(k)\, m_n(i) \qquad \text{the class of pixel } i \text{ is } \arg\max_k \mathrm{votes}_k(i)$$
 #
-# $$\text{instance}\quad s_n(k) = p_n(k) \cdot \mathop{\mathrm{mean}}\limits_{i:\, m_n(i) > 1/2} m_n(i)$$
+# $$\text{instance}\quad \mathrm{score}_n(k) = p_n(k) \cdot \mathop{\mathrm{mean}}\limits_{i:\, m_n(i) > 1/2} m_n(i)$$
 #
-# $$\text{panoptic}\quad w(i) = \mathop{\arg\max}\limits_{n\ \text{sure}}\, \bigl(\max_k p_n(k)\bigr)\, m_n(i) \qquad a(i) = \begin{cases} w(i) & \text{if query } w(i) \text{ keeps its pixels, and } m_{w(i)}(i) \ge 1/2 \\ -1 & \text{otherwise} \end{cases}$$
+# $$\text{panoptic}\quad \mathrm{winner}(i) = \mathop{\arg\max}\limits_{n\ \text{sure}}\, \bigl(\max_k p_n(k)\bigr)\, m_n(i)$$
+#
+# $$\mathrm{owner}(i) = \begin{cases} n = \mathrm{winner}(i) & \text{if query } n \text{ keeps its pixels, and } m_n(i) \ge 1/2 \\ -1 & \text{otherwise} \end{cases}$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $p$ | `p` | (N, K+1) | softmax of `class_logits` over the classes; the last column is no object |
 # | $m$ | `m` | (N, h, w) | sigmoid of `mask_logits`; above ½ where the logit is above 0 |
 # | votes | `votes` | (K, h, w) | no probabilities: 1.325 above |
-# | $s$ | `scores` | (N, K) | how good a pair of query and class is |
-# | $w$ | `winner` | (h, w) | the sure query with the largest product |
-# | $a$ | `owner` | (h, w) | the query that a pixel belongs to, −1 for void |
+# | score | `scores` | (N, K) | how good a pair of query and class is |
+# | winner | `winner` | (h, w) | the sure query with the largest product |
+# | owner | `owner` | (h, w) | the query that a pixel belongs to, −1 for void |
 #
 # $n$ counts queries, $k$ classes, $i$ pixels. A mask's height h and width w are H/4 and W/4, until it is enlarged to
 # the picture. No object gets no votes and makes no instances. The panoptic reading has three steps:

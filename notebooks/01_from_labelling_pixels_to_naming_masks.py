@@ -156,20 +156,20 @@ assert [int(mask.sum()) for _, mask in pairs] == [10, 2, 2, 2, 8]
 #
 # The old form is a function from pixels to classes, the new form a set of G pairs:
 #
-# $$c(i) \in \{1 \dots K\} \qquad\qquad \{(k_g,\, m_g)\}_{g=1}^{G},\quad m_g(i) \in \{0, 1\}$$
+# $$k(i) \in \{1 \dots K\} \qquad\qquad \{(k_g,\, m_g)\}_{g=1}^{G},\quad m_g(i) \in \{0, 1\}$$
 #
 # From the pairs to the maps, where no two masks overlap:
 #
-# $$c(i) = \sum_{g=1}^{G} k_g\, m_g(i) \qquad\qquad \mathrm{id}(i) = \sum_{g=1}^{G} g\, m_g(i)$$
+# $$k(i) = \sum_{g=1}^{G} k_g\, m_g(i) \qquad\qquad \mathrm{id}(i) = \sum_{g=1}^{G} g\, m_g(i)$$
 #
 # and from the id map to the pairs $m_g(i) = [\mathrm{id}(i) = g]$, where the bracket is 1 if it holds, else 0.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $c$ | `class_map` | (H, W) | the class of each pixel |
+# | $k(i)$ | `class_map` | (H, W) | the class of each pixel |
 # | $\mathrm{id}$ | `ids` | (H, W) | the segment of each pixel; 0 is void |
-# | $k$ | `labels` | (G,) | the class of each segment |
-# | $m$ | `masks` | (G, H, W) | the pixels of each segment |
+# | $k_g$ | `labels` | (G,) | the class of each segment |
+# | $m_g$ | `masks` | (G, H, W) | the pixels of each segment |
 #
 # The formulas count classes from 1, so that void gets 0; code counts from 0, and void is −1. Pairs give both maps. The id
 # map with its labels gives the pairs back; the class map does not.
@@ -712,12 +712,12 @@ exercise("1.2", to_ids)
 # From one list of pairs make all three results: the class map, −1 where there is none; the masks of things, in the
 # order of the list; the panoptic ids. For these, 0 is void, and numbers run 1, 2, 3 … without gaps in the order of the
 # list; pairs of one stuff class share the number of the first. No mask is empty, and no two overlap;
-# there may be no pair at all. T is the number of things.
+# there may be no pair at all.
 
 
 # %%
 def three_tasks(labels, masks, things):
-    """(G,), (G, H, W) bool, (K,) bool -> (H, W) classes, (T, H, W) bool, (H, W) ids"""
+    """(G,), (G, H, W) bool, (K,) bool -> (H, W) classes, masks of things, (H, W) ids"""
     ...
 
 

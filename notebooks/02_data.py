@@ -165,21 +165,21 @@ assert small.masks.sum((1, 2)).tolist() == [6, 2, 2]
 # %% [markdown]
 # ## The equation
 #
-# $$\mathrm{id} = \mathrm{red} + 256 \cdot \mathrm{green} + 256^2 \cdot \mathrm{blue} \qquad\qquad m_j(y, x) = [\,\mathrm{id}(y, x) = \mathrm{id}_j\,], \quad j = 1 \dots J$$
+# $$\mathrm{id} = \mathrm{red} + 256 \cdot \mathrm{green} + 256^2 \cdot \mathrm{blue} \qquad\qquad m_g(y, x) = [\,\mathrm{id}(y, x) = \mathrm{id}_g\,]$$
 #
-# The bracket is 1 where it holds, else 0; the J segments are all that are listed, crowds too. A mask can also be written as **run
+# The bracket is 1 where it holds, else 0; here $g$ counts all segments that are listed, crowds too. A mask can also be written as **run
 # lengths** (RLE, run-length encoding): walk down the first column, then the second, and so on. Count pixels outside, then inside,
 # then outside, by turns:
 #
-# $$c_1 + c_2 + \dots = H W, \qquad c_1, c_3, \dots \text{ outside}, \quad c_2, c_4, \dots \text{ inside}$$
+# $$\mathrm{count}_1 + \mathrm{count}_2 + \dots = H W, \qquad \mathrm{count}_1, \mathrm{count}_3, \dots \text{ outside}, \quad \mathrm{count}_2, \mathrm{count}_4, \dots \text{ inside}$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $\mathrm{id}$ | `ids` | (H, W) | the segment of each pixel, 0 to $2^{24}-1$; 0 is void |
 # | red, green, blue | `png` | (H, W, 3) | the same as bytes |
-# | $\mathrm{id}_j$ | `numbers` | (J,) | the id of each segment in the list |
-# | $m_j$ | `masks` | (J, H, W) | its pixels |
-# | $c$ | `counts` | | run lengths; $c_1$ is 0 if the first pixel is inside |
+# | $\mathrm{id}_g$ | `numbers` | (listed,) | the id of each segment in the list |
+# | $m_g$ | `masks` | (listed, H, W) | its pixels |
+# | count | `counts` | | run lengths; the first is 0 if the first pixel is inside |
 
 # %% [markdown]
 # ## Slow and obvious
@@ -189,7 +189,7 @@ assert small.masks.sum((1, 2)).tolist() == [6, 2, 2]
 
 # %%
 def slow_masks(png, segments):
-    """(H, W, 3) bytes, a list of J segments -> (J, H, W) bool"""
+    """(H, W, 3) bytes, a list of segments -> (listed, H, W) bool"""
     height, width, _ = png.shape
     masks = torch.zeros(len(segments), height, width, dtype=torch.bool)
     for j, segment in enumerate(segments):
@@ -280,11 +280,11 @@ def paint(ids):
 
 @shapes.scoped
 def fast_masks(png, segments):
-    """(H, W, 3) bytes, a list of J segments -> (J, H, W) bool"""
+    """(H, W, 3) bytes, a list of segments -> (listed, H, W) bool"""
     shapes.check("png", png, "H W 3")
     ids = shapes.check("ids", to_ids(png), "H W")
-    numbers = shapes.check("numbers", torch.tensor([s["id"] for s in segments]), "J")
-    return shapes.check("masks", ids == numbers[:, None, None], "J H W")
+    numbers = shapes.check("numbers", torch.tensor([s["id"] for s in segments]), "listed")
+    return shapes.check("masks", ids == numbers[:, None, None], "listed H W")
 
 
 # %%

@@ -91,21 +91,21 @@ assert paths[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0]
 # Each cell of a kernel beyond the first widens the field by one stride of the map that the layer reads. On the line, the first
 # layer adds 2 · 1 pixels, the second 2 · 2, because it reads a map of stride 2: 1 → 3 → 7.
 #
-# $$R \leftarrow R + (\kappa - 1)\,r, \qquad r \leftarrow t\,r, \qquad \text{from } R = r = 1.$$
+# $$R \leftarrow R + (\kappa - 1)\,r, \qquad r \leftarrow \tau\,r, \qquad \text{from } R = r = 1.$$
 #
 # A **residual block** adds its input to what it computes; a **norm** in use is a factor and a summand; attention in a **window**
 # adds two things to its scores:
 #
-# $$\mathrm{block}(x) = \mathrm{ReLU}\big(f(x) + x\big), \qquad \mathrm{norm}(x) = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta, \qquad \mathrm{softmax}\Big(\frac{q\,k^\top}{\sqrt d} + b + M\Big)\,v$$
+# $$\mathrm{block}(x) = \mathrm{ReLU}\big(f(x) + x\big), \qquad \mathrm{norm}(x) = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta, \qquad \mathrm{softmax}\Big(\frac{q\,k^\top}{\sqrt d} + \mathrm{bias} + M\Big)\,v$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $\kappa$, $t$ | `kernel`, `stride` | | of one layer: side of its kernel, its own stride |
+# | $\kappa$, $\tau$ | `kernel`, `stride` | | of one layer: side of its kernel, its own stride |
 # | $r$, $R$ | `r`, `R` | | of a map: its stride, side of the receptive field, in pixels |
 # | $f$ | `conv1`, `conv2` | | convolutions, each with a norm |
 # | $\mu$, $\sigma^2$, $\gamma$, $\beta$ | `running_mean`, `running_var`, `weight`, `bias` | (C,) | mean, variance, factor, summand of a channel; $\varepsilon$ is tiny |
 # | $q$, $k$, $v$ | `q`, `k`, `v` | (windows, heads, cells, $d$) | queries, keys, values; $d$ channels a head |
-# | $b$ | `relative_position_bias_table` | (offsets, heads) | a number for each offset from a key to a query |
+# | bias | `relative_position_bias_table` | (offsets, heads) | a number for each offset from a key to a query |
 # | $M$ | `M` | (windows, 1, cells, cells) | $-\infty$ between cells that are no neighbours in the picture, else 0 |
 
 # %% [markdown]
@@ -279,7 +279,7 @@ def shift_mask(x, window, shift):
 print(shift_mask(torch.zeros(1, 4, 4, 8), window=2, shift=1)[1, 0])  # upper right
 
 # %% [markdown] tags=["demo"]
-# The third formula, for all windows and heads at once; `extra` is $b + M$:
+# The third formula, for all windows and heads at once; `extra` is $\mathrm{bias} + M$:
 
 
 # %% tags=["demo"]
@@ -306,11 +306,12 @@ class MyAttention(nn.Module):
         return shift_mask(x, self.window, self.shift)
 
     def forward(self, x):
-        b = self.relative_position_bias_table[self.index].permute(2, 0, 1)  # (heads, cells, cells)
+        # (heads, cells, cells)
+        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
         M = self.mask(x)  # (windows · B, 1, cells, cells)
         x = x.roll((-self.shift, -self.shift), (1, 2))  # (B, h, w, C)
         windows = cut(x, self.window)  # (windows · B, cells, C)
-        out = self.proj(attention(self.qkv(windows), self.heads, b + M))
+        out = self.proj(attention(self.qkv(windows), self.heads, bias + M))
         return join(out, x, self.window).roll((self.shift, self.shift), (1, 2))
 
 

@@ -41,7 +41,7 @@ where_we_are("pixel decoder")
 # - A **backbone** turns a picture of H × W pixels into maps res2 to res5, each made from the one before. A vector of a map, or
 #   **cell**, stands for a square of pixels; its side is the map's **stride**: 4, 8, 16 and 32.
 # - A **segment** is a mask, True for its pixels; a **thing** is one of a countable kind, a boat, unlike sky. The **IoU** of two masks
-#   is the number of pixels in both, divided by that in either. **PQ** (chapter 12) grades all segments, 0 to 1.
+#   is the number of pixels in both, divided by that in either. **PQ** (chapter 13) grades all segments, 0 to 1.
 # - A query (chapters 6 to 8) draws its mask on a map $F_{pixel}$: its **mask embedding** $E'$, C numbers, times a cell gives one
 #   logit, positive inside. Then the logits are enlarged to the picture's size.
 #
@@ -120,9 +120,9 @@ show(
 # $$P_5 = \mathrm{out}_5(\mathrm{res}_5), \qquad P_j = \mathrm{out}_j\big(\mathrm{lat}_j(\mathrm{res}_j) + \mathrm{up}(P_{j+1})\big) \text{ for } j = 4, 3, 2, \qquad F_{pixel} = \mathrm{conv}(P_2)$$
 #
 # Here up is nearest, as in the official code: the 3 × 3 convolution after it smooths the steps. Group norms and ReLUs are left
-# out. Logits are enlarged *bilinearly*: along one axis, from $h$ cells to $n$ pixels, up mixes two neighbours:
+# out. Logits are enlarged *bilinearly*: along one axis, from $h$ cells to $H$ pixels, up mixes two neighbours:
 #
-# $$\mathrm{up}(x)_y = (1-a)\,x_i + a\,x_{i+1}, \qquad u = \Big(y+\tfrac12\Big)\frac{h}{n} - \tfrac12 \text{ cut to } [0, h-1], \quad i = \lfloor u \rfloor, \quad a = u - i$$
+# $$\mathrm{up}(x)_y = (1-\alpha)\,x_i + \alpha\,x_{i+1}, \qquad u = \Big(y+\tfrac12\Big)\frac{h}{H} - \tfrac12 \text{ cut to } [0, h-1], \quad i = \lfloor u \rfloor, \quad \alpha = u - i$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
@@ -136,9 +136,9 @@ show(
 # | $\mathrm{conv}$ | `mask_features` | | a 3 × 3 convolution, without norm |
 # | $H, W$ | | | height and width of the picture |
 # | $x_i$ | `cells` | (h,) | value of cell $i$, 0 to $h-1$ |
-# | $y$ | `y` | | number of a pixel, 0 to $n-1$ |
+# | $y$ | `y` | | number of a pixel, 0 to $H-1$ |
 # | $u$ | `u` | | where pixel $y$ reads; 0 is the centre of the first cell |
-# | $a$ | `a` | | share of the next cell; 0 at the last |
+# | $\alpha$ | `a` | | share of the next cell; 0 at the last |
 #
 # The halves in $u$ stand for centres: of pixels and of cells.
 

@@ -139,7 +139,7 @@ show(
 # %% [markdown]
 # ## The equation
 #
-# $$\mathrm{head}_i(s) = \sum_{j=3}^{5} \sum_{p=1}^{P} a_{ijp}(s)\; V_{ij}\!\left(x_s + \frac{\Delta_{ijp}(s)}{(w_j, h_j)}\right), \qquad \sum_{j,p} a_{ijp}(s) = 1$$
+# $$\mathrm{head}_\eta(s) = \sum_{j=3}^{5} \sum_{i=1}^{P} a_{\eta ji}(s)\; V_{\eta j}\!\left(x_s + \frac{\Delta_{\eta ji}(s)}{(w_j, h_j)}\right), \qquad \sum_{j,i} a_{\eta ji}(s) = 1$$
 #
 # $\Delta$, and the scores whose softmax is $a$, are linear maps of the query. A query is the cell plus its position:
 # sines and cosines of $x$ and $y$ (chapter 6), and a learned vector of its level. Without the position, equal cells
@@ -149,13 +149,13 @@ show(
 # | --- | --- | --- | --- |
 # | $s$, $S$ | `S` | | the cell that asks; number of cells on all levels |
 # | $j$, $h_j$, $w_j$ | `sizes` | | a level; its height and width in cells |
-# | $i$ | `heads` | | a head, of 8 |
-# | $p$, $P$ | `points` | | a place on a level; their number, 4 (but `P5`, `P4`, `P3` are maps) |
+# | $\eta$ | `heads` | | a head, of 8 |
+# | $i$, $P$ | `points` | | a place on a level; their number, 4 (but `P5`, `P4`, `P3` are maps) |
 # | $x_s$ | `reference` | `(S, 2)` | centre of cell $s$, $x$ and $y$ in [0, 1] |
 # | $\Delta$ | `offsets` | `(B, S, heads, levels, P, 2)` | in cells of level $j$; B pictures |
 # | $x_s + \ldots$ | `locations` | `(B, S, heads, levels, P, 2)` | places |
 # | $a$ | `weights` | `(B, S, heads, levels, P)` | how much a place counts |
-# | $V$ | `values` | `(B, S, heads, D)` | a linear map of the cells, $D = C/\mathrm{heads}$; outside it is zero |
+# | $V$ | `values` | `(B, S, heads, d)` | a linear map of the cells, $d = C/\mathrm{heads}$; outside it is zero |
 #
 # ## Slow and obvious
 #
@@ -164,7 +164,7 @@ show(
 
 # %%
 def slow_read(image, x, y):
-    """A map (D, h, w) at one place -> (D,)"""
+    """A map (d, h, w) at one place -> (d,)"""
     h, w = image.shape[1:]
     u, v = x * w - 0.5, y * h - 0.5  # in cells, from the centre of the first
     read = torch.zeros_like(image[:, 0, 0])
@@ -178,7 +178,7 @@ def slow_read(image, x, y):
 
 # %%
 def slow_head(maps, locations, weights):
-    """One cell, one head: maps (D, h, w), (levels, P, 2), (levels, P) -> (D,)"""
+    """One cell, one head: maps (d, h, w), (levels, P, 2), (levels, P) -> (d,)"""
     total = 0
     for j, image in enumerate(maps):
         for (x, y), weight in zip(locations[j], weights[j]):
@@ -191,7 +191,7 @@ same(slow_head([coarse[None], fine[None]], locations, weights), torch.tensor([8.
 
 # %%
 def slow(values, sizes, locations, weights):
-    """(B, S, heads, D), sizes, (B, S, heads, levels, P, 2), ... -> (B, S, heads, D)"""
+    """(B, S, heads, d), sizes, (B, S, heads, levels, P, 2), ... -> (B, S, heads, d)"""
     out = torch.zeros_like(values)
     for b, s, i in torch.cartesian_prod(*map(torch.arange, values.shape[:3])).tolist():
         levels = values[b, :, i].split([h * w for h, w in sizes])
@@ -260,22 +260,22 @@ same(found, by_row)
 
 # %% [markdown] tags=["demo"]
 # `embedding_bag` takes a table, row numbers and weights, and returns weighted sums. A row of this table is *one head's
-# part of one cell*, D numbers. With 2 heads, head 1's part of cell 2 is row 2 · 2 + 1 = 5.
+# part of one cell*, d numbers. With 2 heads, head 1's part of cell 2 is row 2 · 2 + 1 = 5.
 
 
 # %% tags=["demo"]
 def sum_of_rows(values, sizes, locations, weights):
-    B, S, heads, D = values.shape
+    B, S, heads, d = values.shape
     cell, share = four_cells(locations, sizes)  # (B, S, heads, levels, P, 4)
     b = torch.arange(B).view(B, 1, 1, 1, 1, 1)
     i = torch.arange(heads).view(heads, 1, 1, 1)
     row = (b * S + cell) * heads + i  # of the table: picture, cell, head
-    table = values.reshape(-1, D)
+    table = values.reshape(-1, d)
     share = (share * weights[..., None]).flatten(3).flatten(0, 2)  # (B S heads, levels P 4)
     added = F.embedding_bag(
         row.flatten(3).flatten(0, 2), table, per_sample_weights=share, mode="sum"
     )
-    return added.view(B, -1, heads, D)
+    return added.view(B, -1, heads, d)
 
 
 # %% [markdown]
@@ -283,10 +283,10 @@ def sum_of_rows(values, sizes, locations, weights):
 
 
 # %%
-def inputs(sizes, B=2, heads=2, D=3, points=4):
+def inputs(sizes, B=2, heads=2, d=3, points=4):
     """Random values, places (some lie outside) and weights, in float64"""
     S, levels = sum(h * w for h, w in sizes), len(sizes)
-    values = torch.randn(B, S, heads, D)
+    values = torch.randn(B, S, heads, d)
     locations = 1.4 * torch.rand(B, S, heads, levels, points, 2) - 0.2
     weights = torch.randn(B, S, heads, levels * points).softmax(-1).unflatten(-1, (levels, points))
     values, locations, weights = (t.double() for t in (values, locations, weights))
@@ -332,11 +332,11 @@ print("gradient of the last place's offset along x:", offsets.grad[1, 1, 0].item
 # The computer's memory is one long line. Of these four cells, with two heads of three channels, head 1 reads cell 2:
 
 # %% tags=["hide-input"]
-cells, heads, D = 4, 2, 3
-planes_line = [(c, i, d) for i in range(heads) for d in range(D) for c in range(cells)]
-rows_line = [(c, i, d) for c in range(cells) for i in range(heads) for d in range(D)]
+cells, heads, d = 4, 2, 3
+planes_line = [(c, i, k) for i in range(heads) for k in range(d) for c in range(cells)]
+rows_line = [(c, i, k) for c in range(cells) for i in range(heads) for k in range(d)]
 fig, axes = plt.subplots(2, 1, figsize=(9.6, 2.9), layout="constrained")
-titles = "planes, (heads, D, h, w), for grid_sample", "rows, (S, heads, D), for embedding_bag"
+titles = "planes, (heads, d, h, w), for grid_sample", "rows, (S, heads, d), for embedding_bag"
 shades = "#1B3A5C", "#56B4E9", "#F0E442", "#A8527C"  # of four lightnesses
 for ax, line, title in zip(axes, (planes_line, rows_line), titles):
     for place, (c, i, d) in enumerate(line):
@@ -353,7 +353,7 @@ show(
     "Two lines of 24 boxes, four cells by two heads by three channels. As planes, the three numbers "
     "that head 1 reads of cell 2 stand four boxes apart; as rows, side by side.",
     "Framed: what is read. Below, every three boxes are a row of the table, and the framed ones are row 5. A "
-    "published model has D = 32 and reads 48 times: as planes, 48 × 32 single numbers; as rows, 48 "
+    "published model has d = 32 and reads 48 times: as planes, 48 × 32 single numbers; as rows, 48 "
     "pieces, each fetched in one go. And `embedding_bag` adds each row to the sum as it fetches it: the "
     "48 reads never exist as a tensor, as they do with `grid_sample`.",
 )
@@ -747,7 +747,7 @@ table([*header, "weights of full attention, a layer"], lines)
 # %% tags=["demo"]
 maps = [F.avg_pool2d(sample.image.float() / 255, r) for r in (8, 4, 2)]
 sizes = [tuple(m.shape[1:]) for m in maps]
-colors = torch.cat([m.flatten(1).T for m in maps])[None, :, None]  # (1, S, one head, D = 3)
+colors = torch.cat([m.flatten(1).T for m in maps])[None, :, None]  # (1, S, one head, d = 3)
 asking = pixel_centres(*sizes[2], torch.zeros(()))  # the finest cells
 
 
@@ -916,7 +916,7 @@ exercise("5.2", places)
 
 # %%
 def one_head(values, sizes, at, weights):
-    """(S, D), [(h, w), ...], (Q, levels, P, 2), (Q, levels, P) -> (Q, D)"""
+    """(S, d), [(h, w), ...], (Q, levels, P, 2), (Q, levels, P) -> (Q, d)"""
     ...
 
 
@@ -939,8 +939,8 @@ exercise("5.3", one_head)
 # %% [markdown]
 # ### 5.4 ★★ The first look
 #
-# Head $i = 0, 1, \ldots$ looks at the angle $2\pi i / \mathrm{heads}$, from the x axis towards y (which grows
-# downwards). Its place $p = 1, \ldots, P$ lies on a square around the cell: the larger of $|x|$ and $|y|$ is $p$. Place
+# Head $\eta = 0, 1, \ldots$ looks at the angle $2\pi \eta / \mathrm{heads}$, from the x axis towards y (which grows
+# downwards). Its place $i = 1, \ldots, P$ lies on a square around the cell: the larger of $|x|$ and $|y|$ is $i$. Place
 # 1 of 8 heads: (1, 0), (1, 1), (0, 1), and so on; of 3 heads: (1, 0), (−0.577, 1), (−0.577, −1).
 
 

@@ -125,7 +125,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # One layer, from $X_{l-1}$ to $X_l$:
 #
-# $$A_l = \mathrm{LN}\big(X_{l-1} + \mathrm{attention}(X_{l-1} + E,\; Z_j + T_j,\; Z_j)\big)$$
+# $$A_l = \mathrm{LN}\big(X_{l-1} + \mathrm{attention}(X_{l-1} + E,\; Y_j + T_j,\; Y_j)\big)$$
 #
 # $$S_l = \mathrm{LN}\big(A_l + \mathrm{attention}(A_l + E,\; A_l + E,\; A_l)\big), \qquad X_l = \mathrm{LN}\big(S_l + \mathrm{FFN}(S_l)\big)$$
 #
@@ -134,9 +134,9 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 #
 # $$\mathrm{softmax}(q\,k^T / \sqrt{d})\; v$$
 #
-# and the sine position of row $y = 1 \dots h$ has, in channel $i = 0 \dots C/2 - 1$, the sine (even $i$) or cosine (odd $i$) of
+# and the sine position of row $y = 1 \dots h$ has, in channel $c = 0 \dots C/2 - 1$, the sine (even $c$) or cosine (odd $c$) of
 #
-# $$\frac{2\pi\, y}{h} \Big/ 10000^{\,2 \lfloor i/2 \rfloor / (C/2)}$$
+# $$\frac{2\pi\, y}{h} \Big/ 10000^{\,2 \lfloor c/2 \rfloor / (C/2)}$$
 #
 # and column $x$ the same with $w$. The C/2 numbers of the row come first.
 #
@@ -147,7 +147,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | B, N, C, hw | | | pictures, queries, channels, cells of the level |
 # | $X_l$ | `x` | (B, N, C) | contents of the queries; $X_0$ is learned |
 # | $E$ | `e` | (B, N, C) | their positions: learned, the same in every layer |
-# | $Z_j$ | `memory` | (B, hw, C) | cells, plus one learned vector for the level |
+# | $Y_j$ | `memory` | (B, hw, C) | cells, plus one learned vector for the level |
 # | $T_j$ | `position` | (1, hw, C) | sine positions of the cells |
 # | $A_l$, $S_l$ | `A`, `S` | (B, N, C) | contents after looking, after talking |
 # | $q$, $k$, $v$ | `q`, `k`, `v` | (N, d), (hw, d), (hw, d) | of one head |
@@ -155,7 +155,7 @@ same(small[0, :, 0, 0], torch.tensor(by_hand), tolerance=1e-4)
 # | FFN | `ffn` | | feed-forward network |
 #
 # $E$ is called a position because it enters like one; nobody tells it a place. Positions are added to what asks
-# and to keys, never to values. The vector of a level, in $Z$, reaches both.
+# and to keys, never to values. The vector of a level, in $Y$, reaches both.
 
 # %% [markdown]
 # ## Slow and obvious

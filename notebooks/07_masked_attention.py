@@ -131,12 +131,12 @@ show(
 # | --- | --- | --- | --- |
 # | $l$ | `layer` | | number of the decoder layer, from 1 |
 # | $n$, $s$ | `n`, `s` | | one query, one cell |
-# | $B$, $N$, $S$, $C$ | `B`, `N`, `S`, `C` | | pictures, queries, cells of the level, channels |
+# | B, N, hw, C | | | pictures, queries, cells of the level, channels |
 # | $X_{l-1}$ | `x` | (B, N, C) | the queries before the layer |
 # | $Q_l$ | `q` | (B, N, C) | what queries ask: a linear map of $X_{l-1}$ plus the queries' learned positions |
-# | $K_l$ | `k` | (B, S, C) | what cells answer to: a linear map of the cells plus their places |
-# | $V_l$ | `v` | (B, S, C) | what cells give: a linear map of the cells alone |
-# | $M_{l-1}$ | `allowed` | (B, N, S) | in the formula $0$: may look, $-\infty$: blocked; in code True and False |
+# | $K_l$ | `k` | (B, hw, C) | what cells answer to: a linear map of the cells plus their places |
+# | $V_l$ | `v` | (B, hw, C) | what cells give: a linear map of the cells alone |
+# | $M_{l-1}$ | `allowed` | (B, N, hw) | in the formula $0$: may look, $-\infty$: blocked; in code True and False |
 # | $A_l$ | `A_1` for $l=1$ | (B, N, C) | the queries after looking |
 # | $E'$ | `embeddings` | (B, N, C) | mask embeddings |
 # | $F_{pixel}$ | `pixel_features` | (B, C, H/4, W/4) | features of the pixels |
@@ -158,7 +158,7 @@ show(
 
 # %%
 def slow_attention(q, k, v, allowed):
-    """One head: (N, d), (S, d), (S, d), (N, S) -> (N, d)"""
+    """One head: (N, d), (hw, d), (hw, d), (N, hw) -> (N, d)"""
     seen = torch.zeros(len(q), v.shape[1])
     for n in range(len(q)):
         powers = [(q[n] @ k[s] / q.shape[1] ** 0.5).exp() * allowed[n, s] for s in range(len(k))]
@@ -191,15 +191,15 @@ def slow_mask(logits, factor):
 
 # %% tags=["demo"]
 def split(x, heads):
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, S, C) -> (B, heads, S, d)
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, hw, C) -> (B, heads, hw, d)
 
 
 @shapes.scoped
 def attention_weights(q, k, allowed, heads):
-    """(B, N, C), (B, S, C), (B, N, S) -> (B, heads, N, S)"""
+    """(B, N, C), (B, hw, C), (B, N, hw) -> (B, heads, N, hw)"""
     shapes.check("q", q, "B N C")
-    shapes.check("k", k, "B S C")
-    shapes.check("allowed", allowed, "B N S")
+    shapes.check("k", k, "B hw C")
+    shapes.check("allowed", allowed, "B N hw")
     q, k = split(q, heads), split(k, heads)
     scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
     return scores.masked_fill(~allowed[:, None], -torch.inf).softmax(-1)
@@ -211,11 +211,11 @@ def fast_attention(q, k, v, allowed, heads):
 
 
 # %%
-B, N, S, C, heads = 2, 3, 10, 8, 2
-assert split(torch.zeros(B, S, C), heads).shape == (B, heads, S, C // heads)
+B, N, cells, C, heads = 2, 3, 10, 8, 2
+assert split(torch.zeros(B, cells, C), heads).shape == (B, heads, cells, C // heads)
 
-q, k, v = torch.randn(B, N, C), torch.randn(B, S, C), torch.randn(B, S, C)
-allowed = torch.rand(B, N, S) < 0.5
+q, k, v = torch.randn(B, N, C), *torch.randn(2, B, cells, C)
+allowed = torch.rand(B, N, cells) < 0.5
 allowed[..., 0] = True  # every query sees at least one cell, for now
 slow = torch.zeros(B, N, C)
 for b in range(B):
@@ -239,7 +239,7 @@ def resize(maps, factor):
 
 
 def fast_mask(embeddings, pixel_features, factor):
-    """(B, N, C), (B, C, H/4, W/4) -> (B, N, S) bool, True: may look"""
+    """(B, N, C), (B, C, H/4, W/4) -> (B, N, hw) bool, True: may look"""
     small = resize(pixel_features.detach(), factor).flatten(2)
     return embeddings.detach() @ small >= 0
 
@@ -469,8 +469,8 @@ assert masked > 2 * open_
 from minim2f.model.transformer_decoder import Attention, attention_mask
 
 theirs = Attention(channels=C, num_heads=heads)
-q, k, v = torch.randn(B, N, C), torch.randn(B, S, C), torch.randn(B, S, C)
-allowed = rescue(torch.rand(B, N, S) < 0.5)
+q, k, v = torch.randn(B, N, C), *torch.randn(2, B, cells, C)
+allowed = rescue(torch.rand(B, N, cells) < 0.5)
 matrices, biases = theirs.in_proj.weight.chunk(3), theirs.in_proj.bias.chunk(3)  # of q, k, v
 mapped = [F.linear(*parts) for parts in zip((q, k, v), matrices, biases)]
 mine = fast_attention(*mapped, allowed, heads)
@@ -488,7 +488,7 @@ same(fast_attention(q, k, v, allowed, heads), sdpa.transpose(1, 2).flatten(2))
 torchs = torch.nn.MultiheadAttention(C, heads, batch_first=True)
 renamed = {name.replace("in_proj.", "in_proj_"): w for name, w in theirs.state_dict().items()}
 torchs.load_state_dict(renamed)
-for b in range(B):  # picture by picture: then a mask of (N, S) serves all heads
+for b in range(B):  # picture by picture: then a mask of (N, hw) serves all heads
     one = slice(b, b + 1)
     same(torchs(q[one], k[one], v[one], attn_mask=~allowed[b])[0], theirs(q, k, v, allowed)[one])
 
@@ -732,7 +732,7 @@ assert wrong[0] < right[0] - 0.1 and wrong[1] < 0.25 * right[1]
 
 # %%
 def my_masked_softmax(scores, allowed):
-    """(N, S) floats, (N, S) bool, True: may look -> (N, S), rows that sum to 1"""
+    """(N, hw) floats, (N, hw) bool, True: may look -> (N, hw), rows that sum to 1"""
     ...
 
 
@@ -783,13 +783,13 @@ exercise("7.2", my_next_mask)
 # %% [markdown]
 # ### 7.3 ★ Hand it to nn.MultiheadAttention
 #
-# For a batch, `nn.MultiheadAttention` wants a mask of (B · heads, N, S): all heads of picture 0, then all heads of
+# For a batch, `nn.MultiheadAttention` wants a mask of (B · heads, N, hw): all heads of picture 0, then all heads of
 # picture 1. And mind what True means there. Return bools; leave empty masks empty.
 
 
 # %%
 def my_for_pytorch(allowed, heads):
-    """(B, N, S) bool, True: may look -> (B * heads, N, S) bool, True: blocked"""
+    """(B, N, hw) bool, True: may look -> (B * heads, N, hw) bool, True: blocked"""
     ...
 
 
@@ -818,7 +818,7 @@ exercise("7.3", my_for_pytorch)
 
 # %%
 def my_share(q, k, allowed, inside):
-    """(heads, N, d), (heads, S, d), (N, S) bool, (N, S) in [0, 1] -> (N,)"""
+    """(heads, N, d), (heads, hw, d), (N, hw) bool, (N, hw) in [0, 1] -> (N,)"""
     ...
 
 

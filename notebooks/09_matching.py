@@ -113,9 +113,9 @@ assert round(by_hand, 3) == 0.946
 # %% [markdown]
 # ## The equation
 #
-# With $s = \sigma(x)$, the sigmoid of a mask logit, the price of query $n$ for segment $g$ is
+# With $m$, the sigmoid of a mask logit $x$, the price of query $n$ for segment $g$ is
 #
-# $$\mathrm{cost}_{ng} = -\lambda_{cls}\,p_n(k_g)\;-\;\frac{\lambda_{ce}}{P}\sum_{i=1}^{P}\big[t_{gi}\ln s_{ni} + (1-t_{gi})\ln(1-s_{ni})\big]\;+\;\lambda_{dice}\Big[1-\frac{2\sum_i s_{ni}t_{gi}+1}{\sum_i s_{ni}+\sum_i t_{gi}+1}\Big]$$
+# $$\mathrm{cost}_{ng} = -\lambda_{cls}\,p_n(k_g)\;-\;\frac{\lambda_{ce}}{P}\sum_{i=1}^{P}\big[t_{gi}\ln m_{ni} + (1-t_{gi})\ln(1-m_{ni})\big]\;+\;\lambda_{dice}\Big[1-\frac{2\sum_i m_{ni}t_{gi}+1}{\sum_i m_{ni}+\sum_i t_{gi}+1}\Big]$$
 #
 # and the assignment is the one-to-one map $\pi$ from segments to queries with the smallest sum
 #
@@ -125,7 +125,7 @@ assert round(by_hand, 3) == 0.946
 # | --- | --- | --- | --- |
 # | $p$ | `class_logits`, after a softmax | (N, K+1) | probability of each class, the last is "no object" |
 # | $k$ | `labels` | (G,) | true class of each segment |
-# | $x$ | `mask_logits` | (N, P) | what query $n$ says at pixel or point $i$ |
+# | $x$; $m$ | `mask_logits`; `m` | (N, P) | what query $n$ says at pixel or point $i$; its sigmoid |
 # | $t$ | `masks` | (G, P) | truth there: 1 inside, 0 outside, between at a rim |
 # | $\lambda_{cls}, \lambda_{ce}, \lambda_{dice}$ | `class_weight`, `mask_weight` (of the BCE), `dice_weight` | 2, 5, 5 | how much each term counts |
 # | $\mathrm{cost}$ | `cost` | (N, G) | the price list |
@@ -143,10 +143,10 @@ assert round(by_hand, 3) == 0.946
 def slow_cost(class_logits, mask_logits, labels, masks):
     cost = torch.zeros(len(mask_logits), len(masks))
     for n, x in enumerate(mask_logits):
-        p, s = class_logits[n].softmax(0), x.sigmoid()
+        p, m = class_logits[n].softmax(0), x.sigmoid()
         for g, t in enumerate(masks):
-            bce = -(t * s.log() + (1 - t) * (1 - s).log()).mean()
-            dice = 1 - (2 * (s * t).sum() + 1) / (s.sum() + t.sum() + 1)
+            bce = -(t * m.log() + (1 - t) * (1 - m).log()).mean()
+            dice = 1 - (2 * (m * t).sum() + 1) / (m.sum() + t.sum() + 1)
             cost[n, g] = 2 * -p[labels[g]] + 5 * bce + 5 * dice
     return cost
 
@@ -234,7 +234,7 @@ show(
 # %% [markdown]
 # ## Fast and short
 #
-# **The double loop.** A pixel inside costs $-\ln s = \zeta(-x)$, one outside $-\ln(1-s) = \zeta(x)$, where
+# **The double loop.** A pixel inside costs $-\ln m = \zeta(-x)$, one outside $-\ln(1-m) = \zeta(x)$, where
 # $\zeta(x) = \ln(1+e^x)$ is the **softplus**. Since $\zeta(-x) = \zeta(x) - x$, both fit one line:
 #
 # $$t\,\zeta(-x) + (1-t)\,\zeta(x) = \zeta(x) - t\,x.$$
@@ -511,8 +511,8 @@ show(
 # After training it holds: with 512 points, the tiny model's setting, about nine of ten segments or more keep their
 # query, and the extra cost is small. Before training all queries are alike: another choice costs next to nothing.
 #
-# And on photographs? A segment with a share $a$ of the picture is missed by all P points with probability
-# $(1-a)^P$. Then its truth is all 0, and the query that draws least there gets it.
+# And on photographs? A segment with a share $\alpha$ of the picture is missed by all P points with probability
+# $(1-\alpha)^P$. Then its truth is all 0, and the query that draws least there gets it.
 
 # %%
 def missed(masks, count):
@@ -833,7 +833,7 @@ exercise("9.2", my_dice)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# $\sum_i s_{ni} t_{gi}$ for all $n$ and $g$ is one matrix product.
+# $\sum_i m_{ni} t_{gi}$ for all $n$ and $g$ is one matrix product.
 #
 # </details>
 #

@@ -84,7 +84,7 @@ print(f"{by_hand:.4f}")
 # | $x$ | 2 | −1 | 0 | 3 |
 # | --- | --- | --- | --- | --- |
 # | $t$ | 1 | 0 | 1 | 1 |
-# | $s$, the sigmoid of $x$ | 0.8808 | 0.2689 | 0.5 | 0.9526 |
+# | $m$, the sigmoid of $x$ | 0.8808 | 0.2689 | 0.5 | 0.9526 |
 # | pays | −ln 0.8808 = 0.127 | −ln (1 − 0.2689) = 0.313 | −ln 0.5 = 0.693 | −ln 0.9526 = 0.049 |
 #
 # The **binary cross entropy** (BCE) is the mean of the last row, 0.295. The **dice loss** compares areas: the overlap is
@@ -112,23 +112,23 @@ print(f"BCE {(0.2955 + 0.6931) / 2:.3f}, dice {(0.1417 + 0.6667) / 2:.3f}")
 # %% [markdown]
 # ## The equation
 #
-# Here $n$ numbers all queries of the batch, and $m$ all its matched pairs. Picture $b$ has $G_b$ segments.
+# Here $n$ numbers all queries of the batch, and $g$ all its segments, each with its matched query. Picture $b$ has $G_b$ segments.
 #
-# $$\mathcal{L}_{cls} = \frac{\sum_n -\omega_{k_n}\ln p_n(k_n)}{\sum_n \omega_{k_n}} \qquad \mathcal{L}_{ce} = \frac{1}{\sum_b G_b}\sum_m \frac1P\sum_{i=1}^P -\big[t_{mi}\ln s_{mi} + (1-t_{mi})\ln(1-s_{mi})\big]$$
+# $$\mathcal{L}_{cls} = \frac{\sum_n -\omega_{k_n}\ln p_n(k_n)}{\sum_n \omega_{k_n}} \qquad \mathcal{L}_{ce} = \frac{1}{\sum_b G_b}\sum_g \frac1P\sum_{i=1}^P -\big[t_{gi}\ln m_{gi} + (1-t_{gi})\ln(1-m_{gi})\big]$$
 #
-# $$\mathcal{L}_{dice} = \frac{1}{\sum_b G_b}\sum_m\Big[1-\frac{2\sum_i s_{mi}t_{mi}+1}{\sum_i s_{mi}+\sum_i t_{mi}+1}\Big] \qquad \mathcal{L} = \sum_{\text{predictions}} 2\,\mathcal{L}_{cls} + 5\,\mathcal{L}_{ce} + 5\,\mathcal{L}_{dice}$$
+# $$\mathcal{L}_{dice} = \frac{1}{\sum_b G_b}\sum_g\Big[1-\frac{2\sum_i m_{gi}t_{gi}+1}{\sum_i m_{gi}+\sum_i t_{gi}+1}\Big] \qquad \mathcal{L} = \sum_{\text{predictions}} 2\,\mathcal{L}_{cls} + 5\,\mathcal{L}_{ce} + 5\,\mathcal{L}_{dice}$$
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
 # | $p$ | `class_logits`, after a softmax | (N, K+1) | probability of each class; with a batch, all its queries |
 # | $k$ | `classes` | (N,) | what each query should say; K is "no object" |
 # | $\omega$ | `eos_coef` for "no object", else 1 | (K+1,) | weight of a class; "eos" stands for end of sequence, an old name |
-# | $x$, and $s = \sigma(x)$ | `mask_logits` | (pairs, P) | what a matched query says at a point |
+# | $x$, and $m$, its sigmoid | `mask_logits` | (pairs, P) | what a matched query says at a point |
 # | $t$ | `masks` | (pairs, P) | truth there: 1 inside, 0 outside, between at a rim |
 # | $\sum_b G_b$ | `num_masks` | number | segments of the batch, at least 1 |
 #
 # **Why training starts at 120 to 180.** At first all K+1 classes are about equally likely, so the class loss is near
-# ln(K+1). With $s$ near 0.5 everywhere, the BCE is near ln 2 = 0.69, and the dice loss of a segment that covers 3 % of the points is
+# ln(K+1). With $m$ near 0.5 everywhere, the BCE is near ln 2 = 0.69, and the dice loss of a segment that covers 3 % of the points is
 # 1 − (2 · 0.5 · 0.03) / (0.5 + 0.03) = 0.94. With COCO's 133 classes, one prediction costs 2 · 4.9 + 5 · 0.7 + 5 · 0.95 = 18. The published models
 # predict ten times, before the first and after each of nine layers, and each prediction is scored: 180. With six classes it would be 121.
 
@@ -156,9 +156,9 @@ def slow_class_loss(class_logits, classes, eos_coef=0.1):
 def slow_mask_losses(mask_logits, masks, num_masks):
     bce, dice = 0.0, 0.0
     for x, t in zip(mask_logits, masks):
-        s = x.sigmoid()
-        bce = bce - (t * s.log() + (1 - t) * (1 - s).log()).mean()
-        dice = dice + 1 - (2 * (s * t).sum() + 1) / (s.sum() + t.sum() + 1)
+        m = x.sigmoid()
+        bce = bce - (t * m.log() + (1 - t) * (1 - m).log()).mean()
+        dice = dice + 1 - (2 * (m * t).sum() + 1) / (m.sum() + t.sum() + 1)
     return bce / num_masks, dice / num_masks
 
 # %% tags=["demo"]
@@ -177,9 +177,9 @@ def fast_mask_losses(mask_logits, masks, num_masks):
     with shapes.scope():
         x = shapes.check("mask logits", mask_logits, "pairs P")
         t = shapes.check("masks", masks, "pairs P")
-    s = x.sigmoid()
+    m = x.sigmoid()
     bce = (softplus(x) - t * x).mean(1)
-    dice = 1 - (2 * (s * t).sum(1) + 1) / (s.sum(1) + t.sum(1) + 1)
+    dice = 1 - (2 * (m * t).sum(1) + 1) / (m.sum(1) + t.sum(1) + 1)
     return bce.sum() / num_masks, dice.sum() / num_masks
 
 # %%
@@ -545,9 +545,9 @@ from torch.nn.functional import binary_cross_entropy
 outside = torch.zeros(())
 versions = {
     "ζ(x) − t x": lambda x: softplus(x) - outside * x,
-    "−ln(1 − s)": lambda x: -(1 - x.sigmoid()).log(),
+    "−ln(1 − m)": lambda x: -(1 - x.sigmoid()).log(),
     "PyTorch's, for probabilities": lambda x: binary_cross_entropy(x.sigmoid(), outside),
-    "PyTorch's for logits, given s": lambda x: binary_cross_entropy_with_logits(x.sigmoid(), outside),
+    "PyTorch's for logits, given m": lambda x: binary_cross_entropy_with_logits(x.sigmoid(), outside),
 }
 rows = []
 for name, loss in versions.items():
@@ -630,13 +630,13 @@ exercise("10.2", part_losses)
 # %% [markdown]
 # ### 10.3 ★★★ Uncertain points
 #
-# For each pair, D candidates were drawn, and its mask read there; R fresh points lie ready.
+# For each pair candidates were drawn, and its mask read there; fresh points lie ready.
 # Return P points for each pair: first the `int(0.75 * P)` candidates where its mask is least sure, the least sure first; then
 # fresh points, from the front, until there are P. No loops over the pairs. P may be 1.
 
 # %%
 def choose_points(candidates, logits, fresh, num_points):
-    """(pairs, D, 2), (pairs, D), (pairs, R, 2), P -> (pairs, P, 2)"""
+    """(pairs, drawn, 2), (pairs, drawn), (pairs, ready, 2), P -> (pairs, P, 2)"""
     ...
 
 

@@ -114,27 +114,27 @@ assert sums.tolist() == [[2, 20], [6, 60]]  # half of rows 0 and 2; row 1 once a
 # %% [markdown]
 # ## The equation
 #
-# A step of $a$ operations that moves $b$ bytes takes at least
+# A step takes at least
 #
-# $$t \;\ge\; \max\Big(\frac{a}{r_a},\; \frac{b}{r_b}\Big), \qquad I = \frac{a}{b}.$$
+# $$\mathrm{seconds} \;\ge\; \max\Big(\frac{\mathrm{operations}}{\mathrm{peak}},\; \frac{\mathrm{moved}}{\mathrm{bandwidth}}\Big), \qquad I = \frac{\mathrm{operations}}{\mathrm{moved}}.$$
 #
 # $I$, operations for each byte, is the **arithmetic intensity**. Drawn over $I$, the speed that the bound allows is the
 # **roofline**: a slope, where
-# memory rules, then a flat roof. If parts with shares $f_j$ of the time become $v_j$ times faster, each takes $f_j / v_j$, the
+# memory rules, then a flat roof. If parts that have shares of the time become faster, each takes share / speedup, the
 # rest stays, and the whole becomes
 #
-# $$v = \frac{1}{1 - \sum_j f_j + \sum_j f_j / v_j}$$
+# $$\frac{1}{1 - \sum \mathrm{share} + \sum \mathrm{share} / \mathrm{speedup}}$$
 #
 # times faster: **Amdahl's law**.
 #
 # | letter | code | shape | meaning |
 # | --- | --- | --- | --- |
-# | $a$ | `operations` | one | additions and multiplications |
-# | $b$ | `moved` | one | bytes that must be read and written |
+# | operations | `operations` | one | additions and multiplications |
+# | moved | `moved` | one | bytes that must be read and written |
 # | $I$ | `operations / moved` | one | arithmetic intensity |
-# | $r_a$ | `peak` | one | operations a second, at best |
-# | $r_b$ | `bandwidth` | one | bytes a second to and from memory |
-# | $f$, $v$ | `shares`, `speedups` | (J,) | share of the time, times faster, of J parts |
+# | peak | `peak` | one | operations a second, at best |
+# | bandwidth | `bandwidth` | one | bytes a second to and from memory |
+# | share, speedup | `shares`, `speedups` | (parts,) | share of the time, times faster, of each part |
 #
 # Measure the rates of your machine, with one thread: a large product, a large convolution
 # (other library code, often another speed), a large copy.
@@ -900,8 +900,8 @@ assert (broken.sum(0) - handed_out).abs().max() > 10
 
 # %%
 def floor_of_chain(layers, peak, bandwidth):
-    """(J, 3) int64: rows, inputs, outputs; operations a second; bytes a second
-    -> seconds of all, a scalar; (J,) bool, True where the layer waits for memory
+    """(layers, 3) int64: rows, inputs, outputs; operations a second; bytes a second
+    -> seconds of all, a scalar; (layers,) bool, True where the layer waits for memory
     """
     ...
 
@@ -984,11 +984,11 @@ exercise("E.3", row_plan)
 # ### E.4 ★ The whole
 #
 # Write Amdahl's law, and try it on the prediction: what if a lever makes the other 40 % a thousand times faster? (There may be
-# no part at all, J = 0: the whole stays as it is.)
+# no part at all: the whole stays as it is.)
 
 # %%
 def whole_speedup(shares, speedups):
-    """(J,), (J,) -> old time / new time"""
+    """(parts,), (parts,) -> old time / new time"""
     ...
 
 

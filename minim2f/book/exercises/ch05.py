@@ -89,13 +89,13 @@ def one_head(values: Tensor, sizes: list[tuple[int, int]], at: Tensor, weights: 
     """What one head of deformable attention brings home.
 
     Args:
-        values: (S, D), the cells of all levels one after the other, of one picture and head.
+        values: (S, d), the cells of all levels one after the other, of one picture and head.
         sizes: (h, w) of each level; S is the sum of h w.
         at: (Q, levels, P, 2), places, x and y in fractions of the picture; outside is zero.
         weights: (Q, levels, P).
 
     Returns:
-        (Q, D).
+        (Q, d).
     """
     out = torch.zeros(len(at), values.shape[1])
     begin = 0
@@ -149,7 +149,7 @@ def first_offsets(heads: int, points: int) -> Tensor:
 
     Args:
         heads: how many; head i looks at the angle 2 pi i / heads, from the x axis towards y.
-        points: P; point p = 1, ..., P of a head is p cells away on the square around the cell.
+        points: P; point i = 1, ..., P of a head is i cells away on the square around the cell.
 
     Returns:
         (heads, P, 2), x and y in cells.

@@ -228,13 +228,13 @@ def _ends_meet(heads, points):
 FIRST = [
     Wrong(
         _looks(square=lambda t: t),
-        "that is a circle: on the square around the cell, the larger of |x| and |y| is p",
+        "that is a circle: on the square around the cell, the larger of |x| and |y| is i",
     ),
     Wrong(_looks(far=lambda p: p - 1), "the first point of each head is 1 cell away, not 0"),
     Wrong(_looks(far=lambda p: p + 1), "the first point of each head is 1 cell away, not 2"),
     Wrong(
         _looks(far=lambda p: 0 * p + 1),
-        "all points of a head lie at one place: point p is p cells away",
+        "all points of a head lie at one place: point i is i cells away",
     ),
     Wrong(_looks(flip=True), "x is the cosine, y the sine: head 0 looks to the right"),
     Wrong(_looks(-2 * torch.pi), "y grows downwards, and so does the sine: no minus is needed"),

@@ -150,7 +150,7 @@ HEAD = [
     Wrong(_maps_as_columns, "the cells of a level lie row by row: view them as (h, w), not (w, h)"),
     Wrong(
         _planes,
-        "a row of `values` is a cell with all its channels: view a level as (h, w, D)",
+        "a row of `values` is a cell with all its channels: view a level as (h, w, d)",
     ),
     Wrong(_crossed, "x goes over the width, y over the height; a size is (h, w)"),
     Wrong(
@@ -181,7 +181,7 @@ HEAD = [
     ),
     Wrong(_summed(weigh=lambda t: t / t.shape[1]), "a sum, not a mean, over the levels"),
     Wrong(_summed(first=True), "add up all levels: yours keeps the last one alone"),
-    Wrong(lambda *given: _summed()(*given).T, "channels last: (Q, D), not (D, Q)"),
+    Wrong(lambda *given: _summed()(*given).T, "channels last: (Q, d), not (d, Q)"),
 ]
 HEAD += [
     Wrong(_nearest(pick, outside), "that is the nearest cell: bilinear mixes the four around it")

@@ -125,7 +125,7 @@ POSITION = [
     Wrong(_position(order="xy"), "the row y comes first: the first half of the channels is its"),
     Wrong(
         _position(power=lambda i, n: i / n),
-        "a sine and the cosine after it share a frequency: 2 floor(i/2), not i",
+        "a sine and the cosine after it share a frequency: 2 floor(c/2), not c",
     ),
     Wrong(
         _position(blocks=True),

@@ -24,11 +24,11 @@ def my_masked_softmax(scores: Tensor, allowed: Tensor) -> Tensor:
     """Attention weights inside the mask; a query with an empty mask sees everything.
 
     Args:
-        scores: (N, S).
-        allowed: (N, S) bool, True where a query may look.
+        scores: (N, hw).
+        allowed: (N, hw) bool, True where a query may look.
 
     Returns:
-        (N, S), rows that sum to 1.
+        (N, hw), rows that sum to 1.
     """
     allowed = allowed | ~allowed.any(-1, keepdim=True)
     return scores.masked_fill(~allowed, -torch.inf).softmax(-1)
@@ -74,11 +74,11 @@ def my_for_pytorch(allowed: Tensor, heads: int) -> Tensor:
     """The `attn_mask` that makes nn.MultiheadAttention look where `allowed` is True.
 
     Args:
-        allowed: (B, N, S) bool, True where a query may look.
+        allowed: (B, N, hw) bool, True where a query may look.
         heads: number of attention heads.
 
     Returns:
-        (B heads, N, S) bool, True where a query must not look.
+        (B heads, N, hw) bool, True where a query must not look.
     """
     return ~allowed.repeat_interleave(heads, dim=0)
 
@@ -95,9 +95,9 @@ def my_share(q: Tensor, k: Tensor, allowed: Tensor, inside: Tensor) -> Tensor:
 
     Args:
         q: (heads, N, d).
-        k: (heads, S, d).
-        allowed: (N, S) bool, True where a query may look; no row is empty.
-        inside: (N, S) in [0, 1], how much of each cell belongs to the query's object.
+        k: (heads, hw, d).
+        allowed: (N, hw) bool, True where a query may look; no row is empty.
+        inside: (N, hw) in [0, 1], how much of each cell belongs to the query's object.
 
     Returns:
         (N,) in [0, 1].

@@ -52,9 +52,9 @@ def _pairs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int, int]:
 
 def my_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
     """The dice cost of every query with every segment, (N, P), (G, P) -> (N, G)."""
-    s = mask_logits.sigmoid()
-    overlap = s @ masks.T
-    sizes = s.sum(1)[:, None] + masks.sum(1)
+    m = mask_logits.sigmoid()
+    overlap = m @ masks.T
+    sizes = m.sum(1)[:, None] + masks.sum(1)
     return 1 - (2 * overlap + 1) / (sizes + 1)
 
 

@@ -101,9 +101,9 @@ def choose_points(candidates: Tensor, logits: Tensor, fresh: Tensor, num_points:
     """Candidates where a mask is least sure, and some fresh points, for each pair.
 
     Args:
-        candidates: (pairs, D, 2), places.
-        logits: (pairs, D), the pair's mask there.
-        fresh: (pairs, R, 2), other places.
+        candidates: (pairs, drawn, 2), places.
+        logits: (pairs, drawn), the pair's mask there.
+        fresh: (pairs, ready, 2), other places.
         num_points: P.
 
     Returns:

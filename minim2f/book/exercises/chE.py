@@ -16,12 +16,12 @@ def floor_of_chain(layers: Tensor, peak: float, bandwidth: float) -> tuple[Tenso
     """The least time of linear layers that run one after the other, in float32 and without bias.
 
     Args:
-        layers: (J, 3) int64: rows, inputs and outputs of each.
+        layers: (layers, 3) int64: rows, inputs and outputs of each.
         peak: operations a second.
         bandwidth: bytes a second.
 
     Returns:
-        Seconds, a scalar; and (J,) bool, True where a layer waits for memory.
+        Seconds, a scalar; and (layers,) bool, True where a layer waits for memory.
     """
     rows, inputs, outputs = layers.T
     computing = 2 * rows * inputs * outputs / peak
@@ -178,8 +178,8 @@ def whole_speedup(shares: Tensor, speedups: Tensor) -> Tensor:
     """How many times faster a whole becomes when some of its parts do (Amdahl's law).
 
     Args:
-        shares: (J,), of the old time; what is missing to 1 stays as it is.
-        speedups: (J,), of these parts.
+        shares: (parts,), of the old time; what is missing to 1 stays as it is.
+        speedups: (parts,), of these parts.
 
     Returns:
         A scalar, old time / new time.
