@@ -27,19 +27,20 @@ setup(seed=0)
 # | official code | [facebookresearch/Mask2Former](https://github.com/facebookresearch/Mask2Former) at its last commit, 9b0651c of May 2022, with detectron2 |
 # | Hugging Face | [Transformers](https://huggingface.co/docs/transformers/model_doc/mask2former): the version that is installed, printed below |
 # | minim2f | this library |
-# | seen in | a **test** of ours that would fail if the row were wrong; a **chapter**, by its number; a **file** of the official code, or of Transformers (marked HF); a **thread** of GitHub, M2F# or HF# and its number |
+# | seen in | a **test**, which proves what the row says of minim2f or of Transformers; a **chapter**, by its number; a **file** of the official code, or of Transformers (marked HF); a **thread** of GitHub, M2F# or HF# and its number |
 #
-# A dash means "does not say" or, for code, "leaves it to you". "The same" means: as in the official code. A letter in brackets, (a) to (j), marks a
+# Tests are named as sentences and linked with the file that holds them; with underscores for its spaces, `test_schedules` for "test schedules", each
+# can be run alone, by `pytest -k`. A dash means "does not say" or, for code, "leaves it to you". "The same" means: as in the official code. A letter in brackets, (a) to (j), marks a
 # place where the notes from which this project grew simplify; [the tensor walkthrough](W_the_tensor_walkthrough.ipynb) lists those. Where the official
 # code has a default and its published configurations another value, the published one is given, and the default if it can mislead.
 #
-# Read a row from the right: where minim2f agrees with the official code, the test says so; where it does not, the row says what it does
-# instead. With equal weights the networks and losses of minim2f and of Transformers compute the same numbers. What differs lies before the
-# network, behind it, and around the training.
+# The official column was read, and counted where it is a number of parameters; the official code does not run in our tests. Transformers does:
+# with equal weights, its networks and losses compute the same numbers as those of minim2f ([`test_witness.py`](../tests/test_witness.py)). What
+# differs lies before the network, behind it, and around the training.
 
 # %% [markdown]
-# The numbers of the last two columns are computed, not typed. Those of Transformers are read from its classes, if it is installed; else
-# the values of version 5.24, the last one that was read for this page, stand in.
+# Settings and counts of minim2f and of Transformers are read from the code when this page runs. Where Transformers is not
+# installed, the values of version 5.24, the last one that was read for this page, stand in.
 
 # %%
 from minim2f.model.config import PRESETS
@@ -67,6 +68,7 @@ theirs |= dict(threshold=0.5, shortest=800, longest=1333, mean=[0.485, 0.456, 0.
 
 # %% tags=["hide-input"]
 import inspect
+import warnings
 
 
 def read_from(transformers):
@@ -95,7 +97,9 @@ def read_from(transformers):
 
 
 try:
-    import transformers
+    with warnings.catch_warnings():  # of progress bars that a notebook could show
+        warnings.simplefilter("ignore")
+        import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.Mask2FormerForUniversalSegmentation  # the classes themselves are loaded here
@@ -146,8 +150,8 @@ def link(word):
     """One word of the column "seen in", as a link to what it names."""
     if word.startswith("test_") and word not in OFFICIAL:
         if not TESTS:  # a book without its tests
-            return f"`{word}`"
-        return f"[`{word}`]({Path(os.path.relpath(TESTS[word])).as_posix()})"
+            return word.replace("_", " ")
+        return f"[{word.replace('_', ' ')}]({Path(os.path.relpath(TESTS[word])).as_posix()})"
     if word in OFFICIAL:
         return f"[{word}]({HOME}/{OFFICIAL[word]})"
     if word in HF:
@@ -168,7 +172,7 @@ def rows(text):
     for block in text.strip().split("\n\n"):
         *said, seen = block.split("\n")
         assert len(said) == 5, block
-        lines.append([*said, ", ".join(link(word) for word in seen.split())])
+        lines.append([*said, " · ".join(link(word) for word in seen.split())])
     table(["what", "paper", "official code", "Hugging Face", "minim2f", "seen in"], lines)
 
 
@@ -651,7 +655,7 @@ test_a_loss_that_is_not_finite_stops_training_and_is_named 11
 # %% [markdown]
 # ## Inference
 #
-# Here the implementations differ most. Of the scores that people report for "the same weights", this table explains more than all others.
+# Here the implementations differ most: the same weights give other maps, and other scores.
 
 # %% tags=["hide-input"]
 rows(f"""
@@ -677,7 +681,7 @@ the same
 test_semantic_sums_class_times_mask_without_no_object 12
 
 instances: what is kept
-100
+–
 the 100 best pairs of query and class; no threshold
 as many pairs as queries, then a score of 0.5 or more
 100 (`top_k`), no threshold unless given
