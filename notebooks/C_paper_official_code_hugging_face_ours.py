@@ -3,7 +3,7 @@
 #
 # Where the four say or do different things, in one table along the road of the data, each row with the test, chapter or file that shows it.
 #
-# *read 25 min · run 10 s CPU*
+# *read 25 min · run 15 s CPU*
 #
 # **For** the question "why does this implementation give another number?" · **Library** [`minim2f/model/config.py`](../minim2f/model/config.py), [`minim2f/training/recipe.py`](../minim2f/training/recipe.py), [`minim2f/inference.py`](../minim2f/inference.py)
 
@@ -183,8 +183,8 @@ def rows(text):
 rows(f"""
 mean and spread of a colour
 –
-123.675, 116.28, 103.53 of 0 … 255, and the spread alike
-{', '.join(map(str, theirs['mean']))} of 0 … 1, after a division by 255: times 255 that is {', '.join(f'{255 * x:.3f}' for x in theirs['mean'])}
+123.675, 116.28, 103.53 and 58.395, 57.12, 57.375, of 0 … 255
+{', '.join(map(str, theirs['mean']))} of 0 … 1, after a division by 255: times 255 that is {', '.join(f'{255 * x:g}' for x in theirs['mean'])}; the spread likewise
 the same
 test_batch_normalises_then_pads_with_zeros
 
@@ -401,7 +401,7 @@ test_under_autocast_the_islands_stay_float32
 
 the operation
 –
-a CUDA extension; without one `grid_sample`, once a stand-in is imported
+a CUDA extension; on a CPU `grid_sample`, but only where a stub of the extension can be imported
 `grid_sample`
 sums of rows with a backward pass of its own
 test_the_sum_is_the_sum_of_transformers 5 E
@@ -575,7 +575,7 @@ test_the_mean_of_the_parts_losses_is_the_loss_of_the_whole 10
 padding and void
 –
 outside of every mask
-padding as `ignore_index`, written into masks of 0 and 1
+padding between pictures of two sizes is `ignore_index`, where one is given: 255 in a mask of 0 and 1
 outside of every mask
 test_collate_pads_masks_with_the_images test_their_padded_masks_hold_the_ignored_number 10
 
@@ -647,7 +647,7 @@ test_accumulation_gives_the_gradient_of_the_whole_batch 11
 a loss that is not finite
 –
 detectron2 stops
-goes on
+–
 stops, and names the first tensor
 test_a_loss_that_is_not_finite_stops_training_and_is_named 11
 """)
