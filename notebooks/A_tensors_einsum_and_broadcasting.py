@@ -67,7 +67,7 @@ table(["I want", "one line", "section", "chapters"], lines)
 # Where nothing is rounded, `assert torch.equal(...)` demands that loop and line agree in every bit. Elsewhere `same(...)`, a helper of the book,
 # stops the run if any number is off by more than 1e-5, and prints the largest difference.
 
-# %% [markdown]
+# %% [markdown] tags=["demo"]
 # ## 1 · Broadcasting: each with each
 #
 # ```
@@ -78,9 +78,10 @@ table(["I want", "one line", "section", "chapters"], lines)
 # ```
 #
 # Shapes are laid under each other, **right sides aligned**. Where one has a 1, or nothing, its numbers are read again for each place of the other;
-# two sizes that differ, none of them 1, are an error. `None` in square brackets puts in an axis of size 1. Nothing is copied.
+# two sizes that differ, none of them 1, are an error. `None` in square brackets puts in an axis of size 1. The inputs
+# are not copied; the result is as large as it says, N · G · h · w numbers, which for large maps is where memory goes.
 
-# %%
+# %% tags=["demo"]
 N, G, h, w = 3, 4, 6, 6
 y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")  # (h, w) each
 guesses = torch.stack([x < 3, y < 3, x + y < 5])  # (N, h, w), bool
@@ -94,7 +95,7 @@ for n in range(N):
 both = guesses[:, None] & truths[None]  # (N, 1, h, w) and (1, G, h, w) make (N, G, h, w)
 assert torch.equal(slow, both.sum((-2, -1)))  # pixels that a guess shares with a truth
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "demo"]
 from matplotlib.colors import ListedColormap
 
 BLUE, ORANGE, DARK = "#4A90C4", "#F7D794", "#14213D"
@@ -144,7 +145,7 @@ weights = torch.rand(N, G)
 shares = weights / weights.sum(1, keepdim=True)  # (N, G) / (N, 1); without keepdim an error, or worse
 same(shares.sum(1), torch.ones(N))
 
-# %% [markdown]
+# %% [markdown] tags=["demo"]
 # ## 2 · einsum: a sum over letters
 #
 # ```
@@ -156,7 +157,7 @@ same(shares.sum(1), torch.ones(N))
 # One letter an axis; the same letter is the same axis. Write a loop for each letter, and the line in the middle is always the same:
 # result[letters behind the arrow] += product of the inputs at their letters.
 
-# %%
+# %% tags=["demo"]
 K = 3
 p, m = torch.rand(N, K), torch.rand(N, h, w)
 
@@ -169,7 +170,7 @@ for n in range(N):
 
 same(slow, torch.einsum("nk,nhw->khw", p, m))
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "demo"]
 left = torch.tensor([[0.9, 0.1, 0.0], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2]])  # (N, K)
 right = torch.tensor([[1.0, 0.8, 0.1, 0.0], [0.0, 0.3, 0.9, 0.5], [0.1, 0.0, 0.4, 1.0]])  # (N, P)
 k, place = 1, 3

@@ -121,6 +121,7 @@ ROOT = Path(minim2f.__file__).parent.parent
 HOME = "https://github.com/facebookresearch/Mask2Former/blob/main"
 MODELING = "mask2former/modeling"
 OFFICIAL = {
+    "MODEL_ZOO.md": "MODEL_ZOO.md",
     "config.py": "mask2former/config.py",
     "maskformer_model.py": "mask2former/maskformer_model.py",
     "test_time_augmentation.py": "mask2former/test_time_augmentation.py",
@@ -251,6 +252,13 @@ a target of its own, unless `ignore_index` names its number
 outside of every mask
 test_their_void_is_a_target_unless_named 2 10
 
+targets of semantic data
+MaskFormer: one for each class that is there
+the numbers that occur in the label map, but the ignored one
+the numbers that occur in the map
+the same
+test_label_maps_become_classes_and_void 1
+
 an id in the PNG that is not listed
 –
 not noticed in training
@@ -371,6 +379,13 @@ dropout in it (c)
 none
 test_backbone_and_pixel_decoder_agree config.py
 
+coarsest level of the pyramid
+–
+no lateral layer: a 3 × 3 convolution at once; smoothed maps go down
+–
+the same
+test_fpn_is_the_written_out_pyramid 4 fpn.py
+
 the last enlarging, to 1/4
 –
 bilinear, under a comment that says nearest; nearest in the pyramid
@@ -481,6 +496,13 @@ blocked
 blocked
 may look
 test_one_decoder_layer_agrees 7
+
+what blocking saves
+226 G operations with masks, 213 G without
+nothing: blocked scores are computed, too, and masks are drawn on top
+the same
+nothing; the masks that it needs are drawn small
+7 E
 
 a query whose mask is empty there (e)
 not mentioned
@@ -804,6 +826,20 @@ queries, keys and values stacked
 stacked in cross-attention, apart in self-attention
 stacked; both are translated there and back
 test_queries_keys_and_values_are_stacked_in_this_order test_there_and_back_every_number_is_exact 15
+
+older names of weights
+–
+"static_query", and a pixel decoder without its prefix, are renamed on loading
+the hub's files have other names for Swin than version 5, which renames them on loading
+all are read
+test_old_official_names_are_read test_hugging_face_names_and_shapes
+
+licence
+–
+code MIT; weights CC BY-NC 4.0
+code Apache 2.0; the weights are the official ones
+code and tiny MIT; weights that you load keep theirs
+MODEL_ZOO.md
 
 R50 and R101 of the paper
 all tasks

@@ -272,12 +272,17 @@ def test_their_matcher_goes_on_with_nan(modeling):
 def test_their_auxiliary_losses_stay(modeling):
     """Without them it runs only where hidden states are asked for, and has the same loss."""
     truth = dict(mask_labels=[torch.ones(1, 64, 64)], class_labels=[torch.tensor([0])])
-    picture, losses = torch.randn(1, 3, 64, 64), []
+    picture, losses, stopped = torch.randn(1, 3, 64, 64), [], []
     for auxiliary in (True, False):
         model = model_of(small(use_auxiliary_loss=auxiliary), modeling)
         with torch.no_grad():
             torch.manual_seed(0)
             losses.append(model(picture, output_hidden_states=True, **truth).loss)
+            try:
+                model(picture)
+            except TypeError:
+                stopped.append(auxiliary)
+    require(stopped == [False], "losses of the other predictions")
     require(torch.equal(*losses), "losses of the other predictions")
 
 
