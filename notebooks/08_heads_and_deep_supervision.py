@@ -481,7 +481,7 @@ pq = {kind: torch.tensor([run["pq"] for run in runs[kind]]) for kind in runs}  #
 pq["last − all"] = pq["last"] - pq["all"]
 final = pq["last − all"][:, -1]
 print(f"last − all, prediction 3: mean {final.mean():+.3f}, standard deviation {final.std():.3f}")
-assert (final > 0).all() and (pq["last"][:, 0] == 0).all() and (pq["all"][:, 0] > 0.3).all()
+assert final.abs().max() < 0.03 and (pq["last"][:, 0] < 0.1).all() and (pq["all"][:, 0] > 0.4).all()
 
 # %% tags=["hide-input"]
 lines = []
@@ -498,22 +498,22 @@ fig, ax = plt.subplots(figsize=(5.6, 2.8))
 for kind, color, look in (("all", "C0", "o-"), ("last", "C1", "s--")):
     ax.plot(pq[kind].T, look, color=color, linewidth=0.8, markersize=4, alpha=0.6)
     ax.plot(pq[kind].mean(0), look, color=color, linewidth=2.4, label=f"loss on {kind}")
-ax.set(xlabel="prediction", ylabel="PQ on unseen scenes", xticks=range(4), ylim=(-0.02, 0.8))
+ax.set(xlabel="prediction", ylabel="PQ on unseen scenes", xticks=range(4), ylim=(-0.02, 0.9))
 ax.legend()
 show(
     fig,
-    "PQ of predictions 0 to 3, loss on all against loss on the last: the last-only models start at 0 and end above "
-    "the others.",
-    "Thick: the mean of four seeds. Thin: each seed. With a loss on all, every prediction can be used.",
+    "PQ of predictions 0 to 3, loss on all against loss on the last: the last-only models start near 0 and end where "
+    "the others end.",
+    "Thick: the mean of three seeds. Thin: each seed. With a loss on all, every prediction can be used.",
 )
 
 # %% [markdown]
-# The hypothesis fails here: in all four pairs the loss on the last alone ends *better*. (Four tosses of a coin agree
-# once in eight: no proof.) Longer runs may end otherwise: try `--steps 750`, which
-# takes about 20 minutes.
+# The hypothesis is not borne out: the last predictions are equally good, within 0.02 in every pair. The length of a run
+# matters for such a verdict. After 250 steps (`--steps 250 --seeds 4`) the loss on the last alone was *ahead* in all four pairs, by
+# 0.01 to 0.11; at 750 that lead is gone.
 #
-# What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.5 in each run;
-# without it, below 0.3. Chapter 7's attention masks are made from these predictions, and without deep supervision no
+# What deep supervision does change: every prediction becomes an answer. With it, prediction 1 has a PQ above 0.7 in each run;
+# without it, below 0.5. Chapter 7's attention masks are made from these predictions, and without deep supervision no
 # loss acts on them.
 #
 # The paper removes only prediction 0's loss: on COCO, PQ falls from 51.9 to 51.2.
@@ -760,7 +760,7 @@ library_table(
 #
 # - One norm and two heads read the queries $3L+1$ times.
 # - A mask logit is the product of an embedding and a pixel: the embedding is a filter, a 1 × 1 kernel.
-# - In eight short runs deep supervision made every prediction usable, and the last one no better.
+# - In six runs deep supervision made every prediction usable, and the last one no better.
 
 # %% [markdown]
 # ## Further reading

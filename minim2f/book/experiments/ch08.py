@@ -16,7 +16,7 @@ from minim2f.training.loop import train
 from minim2f.training.recipe import TINY
 
 
-def experiment(steps: int = 250, seeds: int = 4, unseen: int = 40) -> None:
+def experiment(steps: int = 750, seeds: int = 3, unseen: int = 40) -> None:
     """Trains the tiny model with deep supervision and without: PQ of every prediction.
 
     Args:
