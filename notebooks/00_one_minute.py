@@ -830,7 +830,7 @@ exercise("0.4", segment_ids)
 # | semantic votes | sum over queries | drops no object, does not renormalise | the same |
 # | instance score | class times mask confidence (section 4.1) | of the 100 best pairs; a query may appear with several classes | the same |
 # | panoptic pixels | to the query with the largest product | only inside its mask, with thresholds 0.8 and 0.8; borders where no mask reaches ½ become void | the same |
-# | size of the masks | not said | logits enlarged to the input, then to the picture | the same; our loops read the quarter size |
+# | size of the masks | not said | logits enlarged to the input, then to the picture; for purely semantic data votes are summed in between | enlarged first; our loops read the quarter size |
 # | queries, layers | 100, 9 | the same; 200 queries in the largest model | the same with ResNet-50; 16 and 3 in our tiny model |
 
 # %% [markdown]

@@ -661,7 +661,7 @@ exercise("10.3", choose_points)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | weight of "no object" | 0.1, where a matched query has 2 | 0.2, beside 2 | 0.2, beside 2 |
+# | weight of "no object" | 0.1, where a matched query has 2 | 2 · 0.1, beside 2 | 2 · 0.1, beside 2 |
 # | points | 12,544, importance sampling | 3P drawn, 0.75 P kept, 0.25 P anew | the same |
 # | mask divisor | – | segments of all GPUs / number of GPUs, at least 1 | the same, also for parts in time |
 # | class divisor | – | weights of one GPU's queries | weights of all parts / their number |

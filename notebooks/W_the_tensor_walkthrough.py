@@ -77,7 +77,7 @@ lines = [[f"{x}", text, size_of(big, *at), size_of(small, *at)] for x, text, *at
 two = [published.config, model.config]
 lines.append(["K", "classes", *(c.num_classes for c in two)])
 lines.append(["L", "rounds through the three levels, so 3L layers", *(c.num_layers // 3 for c in two)])
-lines.append(["8, 3, 4, 2", "attention heads, levels, points on each, x and y", "the same", "the same"])
+lines.append(["8, 3, 4, 2", "attention heads, levels, places on each, x and y", "the same", "the same"])
 sizes = [" × ".join(map(str, record["images"].shape[2:])) for record in (big, small)]
 table(["letter", "stands for", *sizes], lines)
 
@@ -123,7 +123,7 @@ res5 | 3 | one feature of a cell of 32 × 32 pixels
 # ## The pixel decoder
 #
 # Three of the maps are brought to C channels and laid into one long table of S cells, coarsest level first. Six layers of
-# deformable attention let every cell read at a few points of all levels. Shown is the first layer; the others have the same
+# deformable attention let every cell read at a few places of all levels. Shown is the first layer; the others have the same
 # shapes. Then the three maps are taken apart again, and res2 joins them on the finest one.
 
 # %% tags=["hide-input"]
@@ -131,9 +131,9 @@ rows_about("""
 pixels | 5 | a channel of one of the S cells (the library's name for them is pixels)
 position | 6 | a sine or cosine of a cell's place; recorded for each level, here the last, P3
 positions | 5 | the same for all S cells, plus a learned number for their level
-offsets_1 | 5 | how far right, or down, a head looks for one point, in cells of that level
+offsets_1 | 5 | how far right, or down, a head looks for one place, in cells of that level
 locations_1 | 5 | the same as a place: 0 to 1 in the picture, below or above it outside
-weights_1 | 5 | how much this point counts; the 12 of a head add up to 1
+weights_1 | 5 | how much this place counts; the 12 of a head add up to 1
 encoded_1 | 5 | the cell after it has looked
 P5 | 4 | a channel of a cell at 1/32, for queries to look at
 P4 | 4 | the same at 1/16

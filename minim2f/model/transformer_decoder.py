@@ -163,7 +163,7 @@ class TransformerDecoder(nn.Module):
         memory = features.flatten(2).transpose(1, 2) + self.level_embed.weight[i]  # reaches K and V
         position = sine_position(features).flatten(2).transpose(1, 2)
         # Resizing is linear and so is the product E' F: resize F once, and every layer multiplies
-        # the small map. The official code draws N masks at 1/4 and resizes those, ten times.
+        # the small map. The official code draws N masks at 1/4 and resizes those, layer by layer.
         small = F.interpolate(pixel_features.detach(), features.shape[-2:], mode="bilinear")
         return Level(memory, memory + position, small.flatten(2), f"H/{scale}*W/{scale}")
 
