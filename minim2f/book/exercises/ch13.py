@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minim2f.book.exercises import Exercise, ch13_wrong, ch13_wrong_maps, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch13_wrong,
+    ch13_wrong_maps,
+    ch13_wrong_ranked,
+    integer,
+)
+from minim2f.book.exercises.forbidden import watchful
 
 # ---- 13.1 from counts to PQ
 
@@ -193,7 +200,14 @@ def _strip(pred: str, pred_classes: list, true: str, true_classes: list) -> tupl
     return pred_ids, pred_kinds, true_ids, true_kinds, 3
 
 
+def _watched_maps() -> tuple:
+    pred_ids, pred_kinds, true_ids, true_kinds, number = _strip("1122", [0, 1], "1222", [0, 1])
+    maps = watchful(pred_ids, true_ids, functions="PanopticQuality overlaps")
+    return maps[0], pred_kinds, maps[1], true_kinds, number
+
+
 _MAP_CORNERS = [
+    _watched_maps(),
     _strip("111222", [0, 0], "111222", [0, 1]),  # a right place with a wrong class
     _strip("1122", [1, 2], "1111", [1]),  # exactly one half
     _strip("111111", [0], "111002", [0, 1]),  # 3 of 6 with void, 3 of 4 without it
@@ -209,6 +223,6 @@ _MAP_CORNERS = [
 EXERCISES = [
     Exercise("13.1", pq_of_counts, _counts, ch13_wrong.COUNTS, _COUNT_CORNERS),
     Exercise("13.2", mean_iou, _confusion, ch13_wrong.MEAN_IOU, _CONFUSION_CORNERS),
-    Exercise("13.3", average_precision, _ranked, ch13_wrong.RANKED, _RANKED_CORNERS),
+    Exercise("13.3", average_precision, _ranked, ch13_wrong_ranked.RANKED, _RANKED_CORNERS),
     Exercise("13.4", count_matches, _maps, ch13_wrong_maps.MAPS, _MAP_CORNERS),
 ]
