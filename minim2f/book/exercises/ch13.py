@@ -145,8 +145,8 @@ def count_matches(
     """What PQ counts in one picture without crowds.
 
     Args:
-        pred_ids: (H, W) int64, 0 for no segment, else 1 ... M.
-        pred_classes: (M,) int64, the class of each predicted segment.
+        pred_ids: (H, W) int64, 0 for no segment, else 1 ... D.
+        pred_classes: (D,) int64, the class of each predicted segment.
         true_ids: (H, W) int64, 0 for void, else 1 ... G.
         true_classes: (G,) int64.
         num_classes: K.
