@@ -3,7 +3,7 @@
 #
 # A score is a contract about which mistakes count: you compute PQ, mIoU and AP by hand, and see what each of them cannot see.
 #
-# *read 60 min · run 15 s CPU · exercises 55 min*
+# *read 60 min · run 25 s CPU · exercises 55 min*
 #
 # **Needs** chapters 2 and 12 · **Library** [`minim2f/metrics/panoptic_quality.py`](../minim2f/metrics/panoptic_quality.py), [`minim2f/metrics/mean_iou.py`](../minim2f/metrics/mean_iou.py), [`minim2f/metrics/average_precision.py`](../minim2f/metrics/average_precision.py) · **Paper** section 4
 
@@ -12,9 +12,10 @@
 #
 # - compute PQ, mIoU and AP of one prediction by hand (The idea in small numbers)
 # - prove that an IoU above 1/2 makes a match unique (The equation)
-# - write PQ from counts (13.1) and, with void, from two id maps (13.4)
-# - write the mean IoU with void (13.2)
+# - write PQ from counts (13.1)
+# - write mIoU with void (13.2)
 # - write AP of a ranked list (13.3)
+# - count TP, FP and FN in two id maps (13.4)
 # - say which mistakes each score cannot see (Experiment)
 # - recognise scores that lie (Break it)
 
@@ -37,9 +38,9 @@ where_we_are("metrics")
 
 # %% [markdown]
 # A **segment** is a set of pixels with a class. Classes are **things**, whose instances count one by one (balls), or
-# **stuff**, one segment a class (sky). Chapter 12 reads a model's output in three ways: **panoptic**, an id map in which
-# each pixel belongs to one segment at most; **semantic**, a class for each pixel; **instance**, a list of things, each with a
-# mask and a score. Each reading has its metric: PQ, mean IoU, AP. All of them rest on one number, the **IoU**,
+# **stuff**, one segment a class (sky). Chapter 12 reads a model's output in three ways: **panoptic**, an id map with one
+# segment a pixel at most; **semantic**, a class for each pixel; **instance**, a list of things, each a
+# mask and a score. Their metrics are PQ, mean IoU and AP. All rest on the **IoU**,
 # intersection over union: the pixels that two sets share, divided by those in either.
 
 # %% [markdown]
@@ -57,7 +58,7 @@ where_we_are("metrics")
 # <details><summary>Answer</summary>
 #
 # mIoU is the largest, it does not ask which ball a pixel belongs to. AP is the smallest, it wants masks that fit ever better.
-# PQ is 0.67.
+# PQ is 0.67. (This ranking holds here, not always.)
 #
 # </details>
 
@@ -76,8 +77,8 @@ where_we_are("metrics")
 # | sea | 6 | 6 | 1 | yes |
 #
 # A predicted and a true segment of one class **match** if their IoU is above 1/2. A match is a **true positive** (TP). A predicted
-# segment without a match is a **false positive** (FP), a true one without a match a **false negative** (FN). Ball b has exactly 1/2,
-# so it is no match: its prediction is an FP, and the true ball an FN.
+# segment without a match is a **false positive** (FP), a true one without a match a **false negative** (FN). Ball b has exactly 1/2:
+# its prediction is an FP, and the true ball an FN.
 #
 # | class | TP | FP | FN | SQ: mean IoU of the matches | RQ: TP / (TP + FP/2 + FN/2) | PQ = SQ × RQ |
 # | --- | --- | --- | --- | --- | --- | --- |
@@ -85,9 +86,9 @@ where_we_are("metrics")
 # | sky | 1 | 0 | 0 | 2/3 | 1 | 2/3 |
 # | sea | 1 | 0 | 0 | 1 | 1 | 1 |
 #
-# The **segmentation quality** SQ asks how well the segments that were found fit, the **recognition quality** RQ whether the right
-# ones were found. The **panoptic quality** PQ is their product, and its mean over the classes is 2/3. The product holds class by
-# class only: the means of SQ and RQ are 7/9 and 5/6, and 7/9 · 5/6 = 0.648.
+# **Segmentation quality** SQ asks how well matches fit, **recognition quality** RQ whether the right segments
+# were found. **Panoptic quality** PQ is their product, its mean over the classes 2/3. The product holds class by
+# class only: SQ and RQ have the means 7/9 and 5/6, and 7/9 · 5/6 = 0.648.
 
 # %% tags=["demo"]
 def read(drawing):
@@ -104,8 +105,8 @@ print(f"{pq_by_hand:.4f}")
 # %% [markdown] tags=["demo"]
 # ### Mean IoU
 #
-# Only classes matter: both balls are one set of pixels. They share 4 + 2 = 6; the truth has 8, the prediction 8, so
-# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea. The **mean IoU** (mIoU) is 0.756. The half ball still helps.
+# Only classes matter: both balls are one set of pixels. Truth and prediction have 8 each and share 4 + 2 = 6, so
+# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea; the **mean IoU** (mIoU) is 0.756. The half ball helps.
 
 # %% tags=["demo"]
 miou_by_hand = (6 / 10 + 8 / 12 + 6 / 6) / 3
@@ -127,8 +128,8 @@ print(f"{miou_by_hand:.4f}")
 # | 0.5 | no | 3/5 | 3/4 |
 #
 # **Average precision** (AP) is the mean precision over 101 recalls, 0, 0.01 … 1. The precision at a recall is the best one at this
-# or any higher recall, the **envelope**: whoever accepts a longer list may have a better precision there. Up to 0.25, 26 recalls, it is 1.
-# Up to 0.75, 50 more, it is 3/4. The last 25 are never reached, and have 0. AP is (26 · 1 + 50 · 0.75) / 101 = 0.629.
+# or any higher recall, the **envelope**. Up to 0.25, 26 recalls, it is 1. Up to 0.75, 50 more, it is 3/4. The last 25 are never
+# reached, and have 0. AP is (26 · 1 + 50 · 0.75) / 101 = 0.629.
 
 # %% tags=["demo"]
 ap_by_hand = (26 * 1 + 50 * 0.75) / 101
@@ -155,9 +156,9 @@ show(
 )
 
 # %% [markdown] tags=["demo"]
-# COCO's AP is the mean over ten IoU thresholds, 0.5, 0.55 … 0.95, and over the classes. Back to the drawing, with scores 0.9 for ball
-# a and 0.6 for ball b. At 0.5 both are right, since AP asks for an IoU that *reaches* the threshold: AP is 1. At 0.55, 0.6 and 0.65
-# only ball a is: 51 recalls have precision 1, AP is 51/101. From 0.7 on nothing is right. The mean is (1 + 3 · 51/101) / 10 = 0.251.
+# COCO's AP is the mean over ten thresholds, 0.5, 0.55 … 0.95, and over the classes. In the drawing, let ball a have score 0.9 and
+# ball b 0.6. At 0.5 both are right, since in AP an IoU has to *reach* the threshold: AP is 1. At 0.55, 0.6 and 0.65
+# only ball a is: 51 recalls have precision 1. From 0.7 on nothing is right. The mean is (1 + 3 · 51/101) / 10 = 0.251.
 
 # %% tags=["demo"]
 ap_of_drawing = (1 + 3 * 51 / 101) / 10
@@ -203,8 +204,7 @@ for true, pred, crowds, verdict in [
 table(["truth", "prediction", "TP", "FP", "FN", "IoU", "of the cars"], rows)
 
 # %% [markdown]
-# mIoU leaves void out, too, and takes a crowd for an ordinary part of its class. AP excuses detections that lie in a crowd, and knows
-# no void: a detection there is wrong.
+# mIoU leaves void out, too; a crowd is a part of its class. AP excuses detections in a crowd, and none in void.
 
 # %% [markdown]
 # ## The equation
@@ -219,20 +219,18 @@ table(["truth", "prediction", "TP", "FP", "FN", "IoU", "of the cars"], rows)
 # | --- | --- | --- | --- |
 # | $\hat g$ | `pred_ids`, one of its D ids | (H, W) | a predicted segment |
 # | $g$ | `true_ids`, one of its G ids | (H, W) | a true segment |
-# | $\hat g\cap g$ | `both` | (G, D) | pixels in both, of all pairs |
-# | $\hat g\cup g$ | `either` | (G, D) | pixels in either, of all pairs |
+# | $\lvert\hat g\cap g\rvert, \lvert\hat g\cup g\rvert$ | `both`, `either` | (G, D) | pixels, of all pairs |
 # | $\mathrm{rec}_d, \mathrm{prec}_d$ | `recall`, `precision` | (D,) | after the $d$ best detections |
 #
-# **Why more than 1/2.** Suppose a true segment $g$ matched two predicted ones. The union is at least as large as $g$. So
-# an IoU above 1/2 means that a predicted segment holds more than half of $g$. Two of them hold more than all of $g$ together,
-# so they share a pixel. But in an id map, no pixel belongs to two segments. So there is at most one. The same
-# words with both sides exchanged show that a predicted segment matches one true one at most (with void, count only its
-# pixels outside of void). Nothing has to be assigned, as in chapter 9: matches are simply there.
+# **Why more than 1/2.** Suppose a true segment $g$ matched two predicted ones. A union is at least as large as $g$, so with an
+# IoU above 1/2 each of the two holds more than half of $g$. Then they share a pixel. But in an id map, no pixel
+# belongs to two segments. So $g$ has one match at most; exchange both sides, and a predicted segment has one at most, too (with
+# void, count only its pixels outside of void). Nothing has to be assigned, as in chapter 9.
 #
-# **At exactly 1/2** the proof breaks: let the prediction cut a true ball into equal halves. Both have an IoU of 1/2. With "≥", both
-# would match, and one ball would give two TP.
+# **At exactly 1/2** the proof breaks: cut a true ball into equal halves. Both have an IoU of 1/2. With "≥",
+# one ball would give two TP.
 #
-# AP's masks may overlap, so there the proof does not hold, and the greedy rule above is needed.
+# AP's masks may overlap, so it needs the greedy rule above.
 
 # %% [markdown] tags=["demo"]
 # ## Slow and obvious
@@ -270,8 +268,8 @@ same(slow_pq(pred_ids, classes, true_ids, classes), pq_by_hand)
 # %% [markdown]
 # ## Fast and short
 #
-# A pixel has a true and a predicted id. Packed into one number, one `bincount` counts all pairs, whatever their
-# number. The ids have to be 0 … G and 0 … D. `shapes.check` names a tensor and asserts its shape; in a `shapes.scope` a letter keeps its
+# Packed into one number, a pixel's true and predicted id are counted for all pairs by one `bincount`.
+# The ids have to be 0 … G and 0 … D. `shapes.check` names a tensor and asserts its shape; in a `shapes.scope` a letter keeps its
 # size.
 
 # %% tags=["demo"]
@@ -291,8 +289,7 @@ print(iou_table(pred_ids, true_ids))
 
 # %% [markdown]
 # Ball b is row 2 (rows count from 0). Now the proof, tried at random: 2,000 pairs of maps, 8 pixels cut into three segments at most.
-# How often does a segment, true or predicted, have several partners whose IoU passes a threshold? `numbered` makes ids 1, 2 … of any
-# ids.
+# How often does a segment, true or predicted, have several partners? `numbered` makes ids 1, 2 … of any ids.
 
 # %%
 def partners(iou, threshold, enough=torch.gt):
@@ -324,16 +321,16 @@ assert max(most["IoU > 0.5"]) == 1 < max(most["IoU ≥ 0.5"])
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# The trained tiny model on 24 new scenes. They are too easy for it, so noise is added to the pictures, too. `predict_masks` runs the
-# model; `as_result` reads its output in one of the three ways: `ids`, a list of `segments`, and `masks`.
+# The trained tiny model on 16 new scenes, which are easy for it, and on the same with noise. `predict_masks` runs it; `as_result` reads
+# its output in one of the three ways: `ids`, a list of `segments`, and `masks`.
 
 # %% tags=["demo"]
 from minim2f.inference import as_result
 from minim2f.prediction import predict_masks
 
 model = minim2f.load("tiny")
-dataset = minim2f.data.open_dataset("scenes", split="val", length=24)
-scenes = [dataset[i] for i in range(24)]
+dataset = minim2f.data.open_dataset("scenes", split="val", length=16)
+scenes = [dataset[i] for i in range(16)]
 
 def noisy(number, noise):
     """The picture of a scene with noise of that standard deviation."""
@@ -353,7 +350,7 @@ def readings(noise):
 
 read_at = {noise: readings(noise) for noise in (0, 40, 80)}
 
-# %%
+# %% tags=["demo"]
 scene, result = scenes[3], read_at[40][3][0]
 assert (scene.ids > 0).all() and not any(segment["iscrowd"] for segment in scene.segments)
 with shapes.watch() as seen:  # records what is checked
@@ -375,7 +372,7 @@ shape_table(
 #
 # ### TP, FP, FN
 #
-# The same scene, with noise of standard deviation 40 (a channel goes from 0 to 255).
+# One scene with noise 40, a standard deviation (channels go from 0 to 255).
 
 # %% tags=["demo"]
 def kinds_of(segments):
@@ -435,7 +432,7 @@ show(
 )
 
 # %% [markdown] tags=["demo"]
-# The boat was found, but cut in two. Neither piece has an IoU above 1/2, so both are FP, and the boat is an FN: three mistakes. The
+# The boat was cut in two. Neither piece has an IoU above 1/2, so both are FP, and the boat is an FN: three mistakes. The
 # mountains lost too many pixels. Kite and umbrella are invented.
 #
 # ### Three scores of one output
@@ -466,16 +463,14 @@ assert easy[0] - hard[0] > 0.15 and hard[0] < hard[3] < hard[4]
 assert one_reading[4] < hard[4] - 0.05 and harder[0] < 0.35
 
 # %% [markdown]
-# **Without noise** nearly every segment is found (RQ, and AP at threshold 0.5, AP50, are 1 or nearly so). PQ and mIoU then only measure how
-# well masks fit, and agree. AP is lower although nothing was missed: thresholds of 0.9 and 0.95 refuse masks that are off by a
-# few pixels.
+# **Without noise** nearly every segment is found: RQ and AP50, AP at threshold 0.5, are about 1. PQ and mIoU then only measure how
+# well masks fit. AP is lower although nothing was missed: thresholds of 0.9 and 0.95 refuse masks that are off by a few pixels.
 #
-# **With noise**, PQ falls more than mIoU: a model that cuts the sky in two, or names a shape wrongly, makes an FP and often an FN,
-# while most pixels still have the right class. Pixel accuracy, the share of pixels whose class is right, stays highest, since
-# sky and sea are large.
+# **With noise**, PQ falls more than mIoU: a cut segment costs an FP and often an FN, while most of its pixels keep the
+# right class. Pixel accuracy, the share of pixels with the right class, stays high, since sky and sea are large.
 #
-# **The reading counts too.** In the last row all metrics get the panoptic reading. It leaves pixels open where no query is sure;
-# they count as wrong, so pixel accuracy drops. Scores of different readings are not comparable.
+# **The reading counts too.** The last row reads all scores off the panoptic result. It leaves pixels open where no query is sure,
+# and open pixels are wrong. Never compare scores of different readings.
 
 # %% [markdown]
 # ## Checkpoint
@@ -524,7 +519,7 @@ ap.update(masks_of(pred_ids), predicted, masks_of(true_ids), listed(classes))
 same(ap.compute()["ap"], ap_of_drawing)
 
 # %% [markdown]
-# And the ranked list: four balls of a pixel each, five detections, of which two lie beside them.
+# And the ranked list: four balls of a pixel each, and five detections.
 
 # %%
 places = torch.eye(6, dtype=torch.bool)[:, None]  # six masks of one pixel each, (6, 1, 6)
@@ -538,13 +533,13 @@ same(ap.compute()["ap50"], ap_by_hand)
 #
 # ### Which mistake does which score see?
 #
-# Take the truth for a prediction, and spoil it in one way. Hypothesis: RQ, mIoU and AP each overlook one of these ways, and lose less than
+# Take the truth for a prediction, and spoil it. Hypothesis: RQ, mIoU and AP each overlook one of four ways, where they lose less than
 # half of what PQ loses.
 #
 # - *shifted*: all masks one pixel to the right
-# - *small ones dropped*: no segment below 2 % of the picture
-# - *instances merged*: all instances of a class become one segment
-# - *one invented*: a square of a random class, a sixteenth of the height wide, with score 0.01; the true ones have 1
+# - *small ones dropped*: those below 2 % of the picture
+# - *instances merged*: one segment a class
+# - *one invented*: a square of a random class, a sixteenth of the height wide, score 0.01; true ones have 1
 
 # %%
 def shifted(ids, kinds):
@@ -591,8 +586,8 @@ def after(spoil, samples, categories):
 # %%
 ways = {"shifted": shifted, "small ones dropped": small_dropped}
 ways |= {"instances merged": merged, "one invented": invented}
-more = minim2f.data.open_dataset("scenes", split="val", length=72)
-groups = [[more[i] for i in range(first, first + 24)] for first in (0, 24, 48)]
+more = minim2f.data.open_dataset("scenes", split="val", length=48)
+groups = [[more[i] for i in range(first, first + 16)] for first in (0, 16, 32)]
 known = [category["id"] for category in more.categories]
 spoilt = torch.tensor([[after(way, group, more.categories) for group in groups] for way in ways.values()])
 
@@ -609,7 +604,7 @@ assert (merge[:, 3] < merge[:, 0] / 2).all() and (merge[:, 5] > 2 * merge[:, 0])
 assert (invent[:, 5] < invent[:, 0] / 2).all() and (dropped[:, 4] < 0.04).all()
 
 # %% [markdown]
-# Ranges cover three groups of 24 scenes.
+# Ranges cover three groups of 16 scenes.
 
 # %% [markdown]
 # ### On photographs
@@ -640,26 +635,25 @@ if photographs:
     print(f"below 2 % of the picture: {small.float().mean():.0%} of the segments, {share:.1%} of their pixels")
 
 # %% [markdown]
-# **The hypothesis holds** in all three groups of scenes, and on the photographs. RQ does not see the shift: every match survives. mIoU
+# **The hypothesis holds** in all three groups, and on the photographs. RQ does not see the shift: every match survives. mIoU
 # does not see merged instances. AP hardly sees the invention: a wrong detection lowers only the precisions after it, and this one comes last. PQ sees
 # all four.
 #
-# **Tight masks.** One pixel costs AP two or three times what it costs PQ, through its high thresholds. On the photographs, whose segments
-# have more pixels, it costs less.
+# **Tight masks.** One pixel costs AP more than twice what it costs PQ, through its high thresholds, and less where segments
+# have more pixels.
 #
-# **Small things.** On the photographs, more than half of the segments are below 2 % of the picture, and hold less than a twentieth of the
-# pixels. Without them, pixel accuracy still exceeds 0.9, PQ and AP drop to little more than half or below. Where all segments of a class are gone, it has PQ,
-# SQ and RQ 0, so even SQ falls.
+# **Small things.** On the photographs, more than half of the segments hold less than a twentieth of the
+# pixels. Without them, pixel accuracy exceeds 0.9, while PQ and AP drop to about half, and even SQ falls: it is 0 for a class
+# without a match.
 #
-# **Inventions.** A class that is nowhere else joins the mean with 0. With 133 classes this happens often, see the last column: so one invented
-# square a picture costs PQ more on photographs than on scenes.
+# **Inventions.** A class that is nowhere else joins the mean with 0. With 133 classes this happens often (last column).
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
 # ### Scored on the training pictures
 #
-# This "model" learns nothing. It keeps 64 training scenes with their truth, and answers with the truth of the most similar one.
+# This "model" stores 64 training scenes, and answers with the truth of the most similar one.
 
 # %% tags=["demo"]
 from torch.nn.functional import adaptive_avg_pool2d
@@ -683,18 +677,17 @@ def looked_up(pictures):
     return quality.compute()["All"]["pq"]
 
 
-print(f"PQ on training scenes {looked_up(stored[:24]):.2f}, on new ones {looked_up(scenes):.2f}")
-assert looked_up(stored[:24]) == 1 and looked_up(scenes) < 0.4
+print(f"PQ on training scenes {looked_up(stored[:16]):.2f}, on new ones {looked_up(scenes):.2f}")
+assert looked_up(stored[:16]) == 1 and looked_up(scenes) < 0.4
 
 # %% [markdown]
-# **How to notice it in your own training.** Score pictures that were held out from the start. A score on training pictures says what was
-# stored, not what was learned.
+# **How to notice it in your own training.** Score pictures that were held out from the start.
 #
 # ### A class that never occurs
 #
 # The drawing again; a fourth category, kite, is in neither map.
 
-# %% tags=["demo"]
+# %%
 values = torch.tensor([1 / 3, 2 / 3, 1.0, torch.nan])  # ball, sky, sea, kite: 0 / 0
 with_kite = CATEGORIES + [{"id": 38, "isthing": 1}]
 table(
@@ -708,12 +701,11 @@ table(
 )
 
 # %% [markdown]
-# **How to notice it in your own training.** Print each class's TP, FP and FN. One that is only invented *is* in the mean of PQ and mIoU, with 0: so the
-# mean may change its number of classes from run to run.
+# **How to notice it in your own training.** Print each class's TP, FP and FN. A class that is only invented *is* in the mean, with 0.
 #
 # ### The mean of the pictures' scores
 #
-# One class. Picture A has one ball, found with IoU 0.9. Picture B has nine, one of which is found with IoU 0.6.
+# One class. Picture A has one ball, found with IoU 0.9. Picture B has nine, one of them found with IoU 0.6.
 
 # %% tags=["demo"]
 pq_a, pq_b = 0.9 / 1, 0.6 / (1 + 8 / 2)
@@ -721,16 +713,16 @@ pooled = (0.9 + 0.6) / (2 + 8 / 2)
 print(f"picture A {pq_a:.2f}, B {pq_b:.2f}, their mean {(pq_a + pq_b) / 2:.2f}, pooled counts {pooled:.2f}")
 
 # %% [markdown]
-# **How to notice it in your own training.** Two of ten balls were found, and the score says 0.51. Counts are added over all
-# pictures, and divided once. (The same mistake hides in the mean over batches or GPUs.)
+# **How to notice it in your own training.** Two of ten balls were found, and the score says 0.51. Add the counts over all
+# pictures, and divide once. (The mean over batches or GPUs is the same mistake.)
 
 # %% [markdown]
 # ## Exercises
 #
 # ### 13.1 ★ From counts to PQ
 #
-# Each picture gave TP, FP, FN and the sum of the matches' IoU for each class. Return the PQ of the data set: the mean over
-# the classes that occur anywhere, as TP, FP or FN; 0 if none does.
+# Each picture gave TP, FP, FN and the sum of the matches' IoU for each class. Return the PQ of the data set, the mean over
+# the classes that occur as TP, FP or FN; 0 if none does.
 
 # %%
 def pq_of_counts(counts):
@@ -756,9 +748,9 @@ exercise("13.1", pq_of_counts)
 # %% [markdown]
 # ### 13.2 ★★ Mean IoU with void
 #
-# A **confusion matrix** counts pixels by their true class (row) and predicted class (column). The last row is void in the
-# truth, the last column pixels that got no class. Return the mIoU over the classes that are in truth (outside of void) or
-# prediction; 0 if none is. A predicted pixel in void counts neither for nor against its class.
+# A **confusion matrix** counts pixels by true class (row) and predicted class (column). The last row is void in the
+# truth, the last column pixels that got no class. Return the mean over the classes in truth or prediction, both without the
+# void pixels; 0 if none is.
 
 # %%
 def mean_iou(confusion):
@@ -785,7 +777,7 @@ exercise("13.2", mean_iou)
 # %% [markdown]
 # ### 13.3 ★★ AP of a ranked list
 #
-# Detections of one class in any order, their scores all different, and whether each is right. The list may be empty.
+# Detections of one class, in any order, and whether each is right. No scores are equal. The list may be empty.
 
 # %%
 def average_precision(scores, right, num_true):
@@ -812,8 +804,8 @@ exercise("13.3", average_precision)
 # %% [markdown]
 # ### 13.4 ★★★ The counts of two id maps
 #
-# For one picture with void and without crowds, count TP, FP, FN and the sum of the matches' IoU for each class: void leaves
-# the union, and a prediction without a match is no FP if more than half of it lies in void. Do without the library's metrics.
+# For one picture with void, without crowds: TP, FP, FN and the sum of the matches' IoU of each class. Void leaves
+# the union, and an unmatched prediction is no FP if more than half of it lies in void. Do without the library's metrics.
 
 # %%
 def count_matches(pred_ids, pred_classes, true_ids, true_classes, num_classes):
@@ -842,12 +834,9 @@ exercise("13.4", count_matches)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | PQ | Kirillov et al. 2019 | panopticapi | its own code, the same numbers |
-# | several crowds of one class in a picture | – | only the last one excuses | all of them do |
-# | AP | COCO | pycocotools | pycocotools |
-# | classes that never occur | – | left out; −1 if none is left | left out; 0 if none is left |
+# | several crowds of a class in a picture | – | panopticapi: the last one excuses | all excuse |
+# | no class occurs | – | pycocotools: −1 | 0 |
 # | mIoU is over classes in | – | Detectron2, older: truth or prediction; newer: the truth | truth or prediction |
-# | match rule | IoU > 0.5 (PQ), IoU ≥ threshold (AP) | the same | the same |
 
 # %% [markdown]
 # ## In the library
@@ -868,10 +857,10 @@ library_table(
 # ## Recap
 #
 # - PQ = SQ × RQ, class by class: how well matches fit, times whether the right segments were found.
-# - Two segments that each hold more than half of a third one share a pixel: so an IoU above 1/2 makes matches unique.
-# - mIoU sees classes of pixels, and no instances. AP sees the order of the scores, and wants tight masks.
-# - Void and crowds excuse predictions that lie in them, never pixels that a prediction leaves open.
-# - Held-out pictures, pooled counts, and a word about classes that never occur belong to every score.
+# - Two predicted segments cannot both hold more than half of a true one.
+# - mIoU sees no instances; AP sees the order of the scores, and wants tight masks.
+# - Void and crowds excuse predictions that lie in them, never pixels left open.
+# - Score held-out pictures, pool the counts, leave out classes that never occur.
 
 # %% [markdown]
 # ## Further reading
