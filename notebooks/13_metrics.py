@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · Metrics
 #
-# A score is a contract about which mistakes count: you compute PQ, mIoU and AP by hand, and see what each of them cannot see.
+# You compute PQ, mIoU and AP by hand, and see which mistakes each of them overlooks.
 #
 # *read 60 min · run 25 s CPU · exercises 55 min*
 #
@@ -76,8 +76,8 @@ where_we_are("metrics")
 # | ball b | 2 | 4 | 1/2 | no |
 # | sea | 6 | 6 | 1 | yes |
 #
-# A predicted and a true segment of one class **match** if their IoU is above 1/2. A match is a **true positive** (TP). A predicted
-# segment without a match is a **false positive** (FP), a true one without a match a **false negative** (FN). Ball b has exactly 1/2:
+# A predicted and a true segment of one class **match** if their IoU is above 1/2. A match is a **true positive** (TP), any other
+# predicted segment a **false positive** (FP), any other true one a **false negative** (FN). Ball b has exactly 1/2:
 # its prediction is an FP, and the true ball an FN.
 #
 # | class | TP | FP | FN | SQ: mean IoU of the matches | RQ: TP / (TP + FP/2 + FN/2) | PQ = SQ × RQ |
@@ -225,7 +225,7 @@ table(["truth", "prediction", "TP", "FP", "FN", "IoU", "of the cars"], rows)
 # **Why more than 1/2.** Suppose a true segment $g$ matched two predicted ones. A union is at least as large as $g$, so with an
 # IoU above 1/2 each of the two holds more than half of $g$. Then they share a pixel. But in an id map, no pixel
 # belongs to two segments. So $g$ has one match at most; exchange both sides, and a predicted segment has one at most, too (with
-# void, count only its pixels outside of void). Nothing has to be assigned, as in chapter 9.
+# void, count only its pixels outside of void).
 #
 # **At exactly 1/2** the proof breaks: cut a true ball into equal halves. Both have an IoU of 1/2. With "≥",
 # one ball would give two TP.
@@ -463,19 +463,19 @@ assert easy[0] - hard[0] > 0.15 and hard[0] < hard[3] < hard[4]
 assert one_reading[4] < hard[4] - 0.05 and harder[0] < 0.35
 
 # %% [markdown]
-# **Without noise** nearly every segment is found: RQ and AP50, AP at threshold 0.5, are about 1. PQ and mIoU then only measure how
-# well masks fit. AP is lower although nothing was missed: thresholds of 0.9 and 0.95 refuse masks that are off by a few pixels.
+# **Without noise** nearly every segment is found: RQ and AP50, AP at threshold 0.5, are about 1. AP is lower although
+# nothing was missed: thresholds of 0.9 and 0.95 refuse masks that are off by a few pixels.
 #
-# **With noise**, PQ falls more than mIoU: a cut segment costs an FP and often an FN, while most of its pixels keep the
-# right class. Pixel accuracy, the share of pixels with the right class, stays high, since sky and sea are large.
+# **With noise**, PQ falls more than mIoU: a cut segment costs FP and FN, while most of its pixels keep the
+# right class. Pixel accuracy, the share of such pixels, stays high, since sky and sea are large.
 #
-# **The reading counts too.** The last row reads all scores off the panoptic result. It leaves pixels open where no query is sure,
-# and open pixels are wrong. Never compare scores of different readings.
+# **The reading counts too.** In the last row, all scores are those of the panoptic reading. It leaves unsure pixels open,
+# and open pixels are wrong.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Slow PQ against the library, on 200 random pairs of maps; `listed` makes the library's lists of segments.
+# Slow PQ against the library, on 200 random pairs of maps; `listed` makes its lists of segments.
 
 # %%
 CATEGORIES = [{"id": k, "isthing": int(k == 3)} for k in (3, 7, 8)]  # ball, sky, sea
@@ -503,7 +503,7 @@ mine = [slow_pq(*case) for case in cases]
 same(mine, [of_library(PanopticQuality(CATEGORIES), *case)["All"]["pq"] for case in cases])
 
 # %% [markdown]
-# The drawing: its mIoU in the library, its AP in COCO's own `COCOeval`, from the package pycocotools, which the library calls.
+# The drawing: its mIoU in the library, its AP in COCO's own pycocotools, which the library calls.
 
 # %%
 drawing = pred_ids, classes, true_ids, classes
@@ -598,13 +598,11 @@ rows = [
 ]
 header = ["the truth, spoilt", "PQ", "SQ", "RQ", "mIoU", "pixel accuracy", "AP"]
 table(header, rows)
+print("each range covers three groups of 16 scenes")
 shift, dropped, merge, invent = 1 - spoilt[..., :6]  # what is lost, (3 groups, 6 scores) each
 assert (shift[:, 2] < shift[:, 0] / 2).all() and (shift[:, 5] > 2 * shift[:, 0]).all()
 assert (merge[:, 3] < merge[:, 0] / 2).all() and (merge[:, 5] > 2 * merge[:, 0]).all()
 assert (invent[:, 5] < invent[:, 0] / 2).all() and (dropped[:, 4] < 0.04).all()
-
-# %% [markdown]
-# Ranges cover three groups of 16 scenes.
 
 # %% [markdown]
 # ### On photographs
@@ -639,14 +637,13 @@ if photographs:
 # does not see merged instances. AP hardly sees the invention: a wrong detection lowers only the precisions after it, and this one comes last. PQ sees
 # all four.
 #
-# **Tight masks.** One pixel costs AP more than twice what it costs PQ, through its high thresholds, and less where segments
-# have more pixels.
+# **Tight masks.** Through its high thresholds, AP loses more than twice as much as PQ to one pixel.
 #
 # **Small things.** On the photographs, more than half of the segments hold less than a twentieth of the
 # pixels. Without them, pixel accuracy exceeds 0.9, while PQ and AP drop to about half, and even SQ falls: it is 0 for a class
 # without a match.
 #
-# **Inventions.** A class that is nowhere else joins the mean with 0. With 133 classes this happens often (last column).
+# **Inventions.** A class that is nowhere else joins the mean with 0 (last column).
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -856,11 +853,11 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - PQ = SQ × RQ, class by class: how well matches fit, times whether the right segments were found.
+# - PQ = SQ × RQ, class by class.
 # - Two predicted segments cannot both hold more than half of a true one.
-# - mIoU sees no instances; AP sees the order of the scores, and wants tight masks.
-# - Void and crowds excuse predictions that lie in them, never pixels left open.
-# - Score held-out pictures, pool the counts, leave out classes that never occur.
+# - mIoU sees no instances; AP wants sorted scores and tight masks.
+# - Void and crowds excuse predictions in them, never pixels left open.
+# - Score held-out pictures, pool counts, leave out classes that never occur.
 
 # %% [markdown]
 # ## Further reading
