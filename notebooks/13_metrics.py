@@ -67,8 +67,6 @@ where_we_are("metrics")
 #
 # ### PQ
 #
-# Count the pixels.
-#
 # | segment | in both | in either | IoU | above 1/2? |
 # | --- | --- | --- | --- | --- |
 # | sky | 8 | 10 + 10 − 8 = 12 | 2/3 | yes |
@@ -106,7 +104,7 @@ print(f"{pq_by_hand:.4f}")
 # ### Mean IoU
 #
 # Only classes matter: both balls are one set of pixels. Truth and prediction have 8 each and share 4 + 2 = 6, so
-# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea; the **mean IoU** (mIoU) is 0.756. The half ball helps.
+# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea; the **mean IoU** (mIoU) is 0.756.
 
 # %% tags=["demo"]
 miou_by_hand = (6 / 10 + 8 / 12 + 6 / 6) / 3
@@ -151,12 +149,13 @@ show(
     fig,
     "Precision over recall of the five detections, joined by a dashed line; above it a solid "
     "staircase at 1 up to recall 0.25, at 0.75 up to recall 0.75, and 0 beyond.",
-    "Discs are right detections, crosses wrong ones. AP is nearly the grey area. A wrong "
-    "detection moves the dashed line down, a right one up and to the right.",
+    "Discs are right detections, crosses wrong ones. A wrong detection moves the dashed line "
+    "down, a right one to the right. AP is nearly the grey area. An envelope that rises to the "
+    "right would be a bug.",
 )
 
 # %% [markdown] tags=["demo"]
-# COCO's AP is the mean over ten thresholds, 0.5, 0.55 … 0.95, and over the classes. In the drawing, let ball a have score 0.9 and
+# COCO's AP is the mean over ten thresholds, 0.5, 0.55 … 0.95, and over the things. In the drawing, let ball a have score 0.9 and
 # ball b 0.6. At 0.5 both are right, since in AP an IoU has to *reach* the threshold: AP is 1. At 0.55, 0.6 and 0.65
 # only ball a is: 51 recalls have precision 1. From 0.7 on nothing is right. The mean is (1 + 3 · 51/101) / 10 = 0.251.
 
@@ -223,7 +222,7 @@ table(["truth", "prediction", "TP", "FP", "FN", "IoU", "of the cars"], rows)
 # | $\mathrm{rec}_d, \mathrm{prec}_d$ | `recall`, `precision` | (D,) | after the $d$ best detections |
 #
 # **Why more than 1/2.** Suppose a true segment $g$ matched two predicted ones. A union is at least as large as $g$, so with an
-# IoU above 1/2 each of the two holds more than half of $g$. Then they share a pixel. But in an id map, no pixel
+# IoU above 1/2 each of the two holds more than half of $g$. Together they hold more pixels than $g$ has, so they share one. But in an id map, no pixel
 # belongs to two segments. So $g$ has one match at most; exchange both sides, and a predicted segment has one at most, too (with
 # void, count only its pixels outside of void).
 #
@@ -291,7 +290,7 @@ print(iou_table(pred_ids, true_ids))
 # Ball b is row 2 (rows count from 0). Now the proof, tried at random: 2,000 pairs of maps, 8 pixels cut into three segments at most.
 # How often does a segment, true or predicted, have several partners? `numbered` makes ids 1, 2 … of any ids.
 
-# %%
+# %% tags=["demo"]
 def partners(iou, threshold, enough=torch.gt):
     """The largest number of partners that any segment has."""
     fits = enough(iou, threshold)
@@ -711,7 +710,7 @@ print(f"picture A {pq_a:.2f}, B {pq_b:.2f}, their mean {(pq_a + pq_b) / 2:.2f}, 
 
 # %% [markdown]
 # **How to notice it in your own training.** Two of ten balls were found, and the score says 0.51. Add the counts over all
-# pictures, and divide once. (The mean over batches or GPUs is the same mistake.)
+# pictures (batches, GPUs), and divide once.
 
 # %% [markdown]
 # ## Exercises

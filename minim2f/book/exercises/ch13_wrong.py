@@ -134,6 +134,12 @@ def _void_as_a_class(confusion):
     return _iou(confusion, confusion.sum(1) + confusion.sum(0) - confusion.diagonal())
 
 
+def _everything_counts(confusion):
+    both = confusion.diagonal()[:-1]
+    either = confusion[:-1].sum(1) + confusion[:, :-1].sum(0) - both
+    return (both / either.clamp(min=1)).mean()
+
+
 def _over_all_classes(confusion):
     known = confusion[:-1]
     either = known.sum(1) + known[:, :-1].sum(0) - known.diagonal()
@@ -188,6 +194,7 @@ MEAN_IOU = [
         "rows are the truth: void there is excused, a pixel that got no class (column) is not",
     ),
     Wrong(_void_as_a_class, "void is no class: it has no IoU of its own"),
+    Wrong(_everything_counts, f"void pixels enlarge no union: drop that row. And {_ABSENT}"),
     Wrong(_over_all_classes, _ABSENT),
     Wrong(_over_true_classes, "a class that is only invented is in the mean, with IoU 0"),
     Wrong(_twice_the_overlap, "pixels in both maps are counted twice: take them off once"),

@@ -100,6 +100,18 @@ MAPS = [
     ),
     Wrong(_excused_first, "void excuses only what has no partner: look for a match first"),
     Wrong(
+        _variant(
+            enough=lambda both, either: 2 * both >= either,
+            union=_whole_union,
+            forgiven=lambda guess, void: False,
+        ),
+        "void is still in the union and excuses nothing; and exactly 1/2 is no match",
+    ),
+    Wrong(
+        _variant(forgiven=lambda guess, void: False, any_class=True),
+        "the classes have to agree; and more than half in void is an excuse",
+    ),
+    Wrong(
         _variant(any_class=True),
         "the classes have to agree: a car on a true bird is one FP and one FN",
     ),

@@ -40,6 +40,15 @@ def _raw(scores, right, num_true):
     return total / 101
 
 
+def _raw_and_unsorted(scores, right, num_true):
+    return _raw(-torch.arange(len(scores)), right, num_true)
+
+
+def _trapezoid(scores, right, num_true):
+    hits = _hits(scores, right)
+    return torch.trapezoid(_precision(hits), hits / num_true).item() if len(hits) else 0.0
+
+
 def _mean_at_the_right_ones(scores, right, num_true):
     order = scores.argsort(descending=True)
     return (_precision(_hits(scores, right)) * right[order]).sum().item() / num_true
@@ -113,6 +122,8 @@ RANKED = [
     Wrong(_unsorted, "the list is not sorted: the surest detection comes first"),
     Wrong(_worst_first, "that starts with the least sure detection: sort the other way"),
     Wrong(_raw, "the envelope is missing: at each recall, the best precision from there on"),
+    Wrong(_raw_and_unsorted, "two steps are missing: sort by score, then take the envelope"),
+    Wrong(_trapezoid, "that is the area under the raw curve: read its envelope at 101 recalls"),
     Wrong(_best_so_far, "the envelope looks ahead: best at this or a higher recall, not so far"),
     Wrong(_mean_at_the_right_ones, "that has no envelope, and reads at the right ones, not at 101"),
     Wrong(_mean_of_the_right_ones, "the recall needs num_true: what was missed has precision 0"),
