@@ -110,6 +110,18 @@ EQUIVALENT = {
         "strength = parts.abs().mean((1, 2))"
         " → strength = parts.abs().sum((1, 2))": "sums over equally many pixels rank alike",
     },
+    "13.1": {
+        "tp, fp, fn, iou = counts.sum(0).T"
+        " → tp, fp, fn, iou = counts.mean(0).T": "PQ is a quotient of counts",
+    },
+    "13.3": {
+        "hits = right[scores.argsort(descending=True)].cumsum(0)"
+        " → hits = right[scores.argsort(descending=True)].cumsum(-1)": "one axis",
+        "for percent in range(101):"
+        " → for percent in range(102):": "no recall exceeds 1, so this adds 0",
+        "total += reached.max().item() if len(reached) else 0.0"
+        " → total += _same(reached.max()) if len(reached) else 0.0": "a tensor of one number",
+    },
     "E.3": {
         "order = rows.argsort(stable=True)"
         " → order = rows.argsort()": "on a CPU, PyTorch keeps the order of equals in any case",
