@@ -97,6 +97,12 @@ def _classes_by_pixels(*arguments):
     return new, [classes[n - 1] for n in order]
 
 
+def _surest_first(c, x, *rest):
+    """Queries in the order of their scores."""
+    order = c.softmax(1).amax(1).argsort(descending=True, stable=True)
+    return _rule()(c[order], x[order], *rest)
+
+
 RULES = [
     Wrong(
         _rule(share=lambda won, mask: (won & mask).sum()),
@@ -178,5 +184,7 @@ RULES = [
     ),
     Wrong(_void_is_minus_one, "0 is void, and segments count from 1"),
     Wrong(_needs_a_sure_query, "where no query is sure, all is void: nothing has no largest"),
+    Wrong(_surest_first, "segments are numbered in the order of the queries, not of their scores"),
+    Wrong(lambda *arguments: _rule()(*arguments)[0], "return the classes of the segments as well"),
     Wrong(_classes_by_pixels, "segments are numbered in the order of the queries, not the pixels"),
 ]
