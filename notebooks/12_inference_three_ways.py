@@ -569,7 +569,7 @@ assert lists["each query twice"][1] == 2 * lists["as it is"][1]
 # picture give `score_threshold=0.5`.
 #
 # **I see an object twice, or one that is not there.** In the list of instances nothing removes a second guess. For phantoms: is "no object" part of the
-# softmax? In the table's last row it is not, and more queries are sure.
+# softmax? In the last row it is not, and more queries are sure.
 #
 # **It takes too much memory.** Masks at the picture's size are N · H · W numbers, votes K · H · W. A photograph of 12 megapixels,
 # N = 100, K = 133:
@@ -633,7 +633,7 @@ if lines:
 
 # %% [markdown]
 # The semantic map names every pixel, at most one in ten rightly. The panoptic map leaves a part void, but of what it names hardly more is right. "No object"
-# was learned on drawings; it does not recognise what the model has never seen.
+# was learned on drawings.
 
 # %% [markdown]
 # ## Exercises
@@ -667,7 +667,7 @@ exercise("12.1", class_map)
 # %% [markdown]
 # ### 12.2 ★★ The best pairs
 #
-# Write the instance rule without loops: of all pairs of a query and a class, the `top_k` with the largest class probability; then drop
+# Write the instance rule without loops: of all pairs, the `top_k` with the largest class probability; then drop
 # stuff. Return their scores $s$, classes and queries, in the order of their *class probability*. A mask is where the logit is above 0; an
 # empty one gives the score 0. There may be fewer than `top_k` pairs.
 
@@ -731,11 +731,13 @@ exercise("12.3", panoptic_rule)
 # | empty masks | listed with score 0 | dropped | dropped by `segment` |
 # | panoptic thresholds | 0.8, 0.8 | 0.5, 0.8 | 0.8, 0.8 |
 # | mask for the overlap | $m$ ≥ ½ | score · $m$ ≥ ½ | $m$ ≥ ½ |
-# | won, but $m$ below ½ | void | stays | void |
+# | won, $m$ below ½ | void | stays | void |
 # | stuff in pieces | merged | only if `label_ids_to_fuse` is given | merged; the larger score |
+# | number after merged stuff | a new one | may be [used already](https://github.com/huggingface/transformers/issues/23461) | a new one |
+# | share equal to $\tau_o$ | keeps | loses | keeps |
 # | nothing found | all 0 | all −1 | all 0 |
 #
-# The paper takes inference from MaskFormer. The project's tests compare 12.1 and 12.2 with transformers.
+# The paper takes inference from MaskFormer. The project's tests compare the exercises with transformers.
 
 # %% [markdown]
 # ## In the library
