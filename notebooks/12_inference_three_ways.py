@@ -336,7 +336,8 @@ import tempfile
 from pathlib import Path
 from minim2f.results import Predictions
 
-folder, results = Path(tempfile.mkdtemp()), {}
+temporary, results = tempfile.TemporaryDirectory(), {}  # gone when the notebook ends
+folder = Path(temporary.name)
 for task in ("semantic", "instance", "panoptic"):
     results[task] = minim2f.segment(model, scene.image, task, score_threshold=0.5)
     with Predictions(folder / task, task, model.config.classes) as out:
