@@ -1,0 +1,775 @@
+# %% [markdown]
+# # 12 · Inference three ways
+#
+# You turn N guesses into a map of classes, a list of objects or a map of segments, and find out why a result is empty.
+#
+# *read 50 min · run 20 s CPU · exercises 60 min*
+#
+# **Needs** chapter 0 · **Library** [`minim2f/inference.py`](../minim2f/inference.py), [`minim2f/prediction.py`](../minim2f/prediction.py), [`minim2f/results.py`](../minim2f/results.py) · **Paper** section 3.1
+
+# %% [markdown]
+# ## You will be able to
+#
+# - follow one prediction through three rules by hand (The idea in small numbers)
+# - write the map of classes of a padded picture (12.1)
+# - write the list of instances with its top-k (12.2)
+# - write the panoptic rule with both thresholds (12.3), and say what
+#   moving them does (Experiment)
+# - save results that other tools read (Checkpoint)
+# - find out why a result is empty, one class,
+#   or always 100 instances (Break it)
+
+# %% [markdown]
+# ## Where we are
+
+# %% tags=["setup"]
+import matplotlib.pyplot as plt
+import torch
+
+import minim2f
+from minim2f import shapes
+from minim2f.book import exercise, same, setup, show, where_we_are
+from minim2f.book import library_table, shape_table, table
+
+setup(seed=0)
+
+# %% tags=["hide-input"]
+where_we_are("inference")
+
+# %% [markdown]
+# Mask2Former makes N guesses about a picture, one from each **query**: a row of K+1 **class logits**, of which the last means "no
+# object", and a **mask**, a map of logits. A softmax turns the row into class probabilities, a sigmoid the mask into mask
+# probabilities. Classes that can be counted (car, dog) are **things**, all others (sky, road) **stuff**. Chapter 0 read a prediction
+# in three ways. Now come the rules that decide what is left out.
+
+# %% [markdown]
+# ## Predict
+#
+# Every query of a model is doubled: 32 instead of 16, each object is guessed twice, by masks that differ a little. What
+# becomes of the semantic map, of the instances, of the panoptic map?
+#
+# <details><summary>Answer</summary>
+#
+# The semantic map stays: all votes double. The list of instances has each object twice. The panoptic map is empty: each query
+# wins about half of its mask, fewer than 80 %, so both lose everything. You will see it under *Break it*.
+#
+# </details>
+
+# %% [markdown] tags=["demo"]
+# ## The idea in small numbers
+#
+# A picture of one row with eight pixels, four queries, two classes: a dog (a thing) between two pieces of sky (stuff). Query 2 is a second
+# guess at the dog.
+#
+# | query | class probabilities: dog, sky, no object | mask probability |
+# | --- | --- | --- |
+# | 0 | 0.05, **0.90**, 0.05 | 0.9 at pixels 0, 1 |
+# | 1 | **0.95**, 0.02, 0.03 | 0.9 at pixels 2, 3, 4 |
+# | 2 | **0.85**, 0.05, 0.10 | 0.8 at pixels 3, 4, 5 |
+# | 3 | 0.06, **0.84**, 0.10 | 0.9 at pixels 6, 7 |
+#
+# At all other pixels a mask probability is 0.1.
+
+# %% tags=["demo"]
+p = torch.tensor([[0.05, 0.90, 0.05], [0.95, 0.02, 0.03], [0.85, 0.05, 0.10], [0.06, 0.84, 0.10]])
+m = torch.full((4, 1, 8), 0.1)
+m[0, 0, :2] = m[1, 0, 2:5] = m[3, 0, 6:] = 0.9
+m[2, 0, 3:6] = 0.8
+things = torch.tensor([True, False])  # dog, sky
+
+# %% [markdown] tags=["demo"]
+# **Semantic.** Every query votes for every class, with class times mask probability. At pixel 5, dog gets
+# 0.05·0.1 + 0.95·0.1 + 0.85·0.8 + 0.06·0.1 = 0.786, sky 0.90·0.1 + 0.02·0.1 + 0.05·0.8 + 0.84·0.1 = 0.216. It is dog. There is
+# no threshold: the largest vote wins, however small.
+#
+# **Instance.** All 4 · 2 = 8 pairs of a query and a class compete. With **top-k** = 3, those with the largest class probability stay: query 1 as dog
+# (0.95), query 0 as sky (0.90), query 2 as dog (0.85). Each is multiplied by the mean mask probability inside its mask: 0.855, 0.81, 0.68.
+# Then stuff is dropped. Two dogs remain, though there is one: nothing here compares queries with each other.
+# And the sky took one of the three places.
+#
+# **Panoptic.** Queries surer of a class than the **score threshold**, 0.8, are *sure*: all four. A pixel goes to the sure query
+# with the largest product of class and mask probability. At pixel 3 that is query 1, 0.95·0.9 = 0.855 against 0.85·0.8 = 0.68. So:
+#
+# | query | pixels of its mask (probability ½ or more) | pixels won | share |
+# | --- | --- | --- | --- |
+# | 0 | 2 | 2 | 1 |
+# | 1 | 3 | 3 | 1 |
+# | 2 | 3 | 1 | 0.33 |
+# | 3 | 2 | 2 | 1 |
+#
+# A query whose share is below the **overlap threshold**, 0.8, loses everything. That is query 2, so pixel 5 is **void**: no segment.
+# Queries 0 and 3 are both sky, which is stuff, so they **merge** into one segment. The result is sky, sky, dog, dog,
+# dog, void, sky, sky, in two segments.
+
+# %% tags=["demo"]
+hand_map = torch.tensor([[1, 1, 2, 2, 2, 0, 1, 1]])  # 1: sky, 2: dog, 0: void
+votes = (p[:, :2, None] * m).sum(0)  # every mask is one row, so this is (classes, pixels)
+same(votes[:, 5], torch.tensor([0.786, 0.216]))
+
+# %% [markdown]
+# Now you: what changes with a score threshold of 0.86? And, with 0.8 again, with an overlap threshold of 0.3?
+#
+# <details><summary>Answer</summary>
+#
+# With 0.86, queries 2 and 3 are not sure. At pixels 5, 6, 7 query 1 has the largest product, 0.095, but its mask probability is
+# 0.1, below ½: they are void. Query 1 has won six pixels now, twice as many as its mask has. The share counts all pixels
+# won, so it may exceed 1.
+#
+# With an overlap threshold of 0.3, query 2 keeps pixel 5: a second dog of one pixel.
+#
+# </details>
+
+# %% [markdown]
+# ## The equation
+#
+# $$\mathrm{votes}_k(i) = \sum_n p_n(k)\,m_n(i) \qquad s_n(k) = p_n(k)\cdot \mathop{\mathrm{mean}}\limits_{i:\,m_n(i)>1/2} m_n(i)$$
+#
+# $$n \text{ is sure: } \hat k_n = \arg\max_{k} p_n(k) \ne K,\; p_n(\hat k_n) > \tau_s \qquad w(i) = \mathop{\arg\max}\limits_{n \text{ sure}}\; p_n(\hat k_n)\, m_n(i)$$
+#
+# $$n \text{ keeps } \{i : w(i) = n,\ m_n(i) \ge \tfrac12\} \text{ if it is not empty, and } \#\{i : w(i) = n\} \ge \tau_o \cdot \#\{i : m_n(i) \ge \tfrac12\}$$
+#
+# | letter | code | shape | meaning |
+# | --- | --- | --- | --- |
+# | $p$ | `p` | (N, K+1) | class probabilities; column K is "no object" |
+# | $m$ | `m` | (N, h, w) | mask probabilities; $i$ is a pixel |
+# | votes | `votes` | (K, h, w) | its argmax over $k$ is the semantic map |
+# | $s$ | `scores` | (pairs,) | of an instance: how good a query is as class $k$ |
+# | $\tau_s$ | `score_threshold` | number | how sure a query must be |
+# | $w$ | `winner` | (h, w) | the sure query that wins a pixel |
+# | $\tau_o$ | `overlap_threshold` | number | which share of its mask it must win |
+
+# %% [markdown]
+# ## Slow and obvious
+#
+# The third function stops before the decision, which is yours (12.3).
+
+# %%
+def slow_semantic(p, m):
+    votes = torch.zeros(p.shape[1] - 1, *m.shape[1:])
+    for n in range(len(p)):
+        for k in range(len(votes)):
+            votes[k] += p[n, k] * m[n]
+    return votes
+
+
+def slow_instances(p, m, things, top_k):
+    K = p.shape[1] - 1
+    pairs = [(p[n, k].item(), n, k) for n in range(len(p)) for k in range(K)]
+    found = []
+    for probability, n, k in sorted(pairs, reverse=True)[:top_k]:
+        inside = m[n] > 0.5
+        fit = m[n][inside].mean().item() if inside.any() else 0.0
+        if things[k]:
+            found.append((probability * fit, k))
+    return sorted(found, reverse=True)
+
+# %%
+def slow_contest(p, m, score_threshold):
+    """Of each query: pixels of its mask, pixels won, pixels won in its mask; 0 if it is not sure."""
+    top, labels = (x.tolist() for x in p.max(1))
+    sure = [n for n in range(len(p)) if labels[n] < p.shape[1] - 1 and top[n] > score_threshold]
+    counts = torch.zeros(3, len(p), dtype=torch.int64)
+    for at_pixel in m.flatten(1).T.tolist():  # N mask probabilities
+        for n in sure:
+            counts[0, n] += at_pixel[n] >= 0.5
+        if sure:
+            winner = max(sure, key=lambda n: top[n] * at_pixel[n])
+            counts[1, winner] += 1
+            counts[2, winner] += at_pixel[winner] >= 0.5
+    return counts
+
+# %% [markdown]
+# `same` stops the run if two things differ.
+
+# %%
+same(slow_semantic(p, m)[:, 0, 5], torch.tensor([0.786, 0.216]))
+same(slow_instances(p, m, things, top_k=3), [(0.855, 0), (0.68, 0)])
+same(slow_contest(p, m, 0.8), torch.tensor([[2, 3, 3, 2], [2, 3, 1, 2], [2, 3, 1, 2]]))
+
+# %% [markdown]
+# ## Fast and short
+#
+# `einsum` sums over the letters that are missing behind the arrow. `shapes.check` returns its tensor if it has the shape that the letters
+# say.
+
+# %% tags=["demo"]
+def semantic(p, m):
+    p = shapes.check("p", p, "N K+1")
+    m = shapes.check("m", m, "N h w")
+    return torch.einsum("nk,nhw->khw", p[:, :-1], m)
+
+
+def contest(p, m, score_threshold):
+    """As `slow_contest`, for all pixels at once."""
+    top, labels = p.max(1)
+    sure = (labels < p.shape[1] - 1) & (top > score_threshold)
+    winner = ((top * sure)[:, None, None] * m).argmax(0)
+    won = (winner == torch.arange(len(m))[:, None, None]) & sure[:, None, None]
+    mask = (m >= 0.5) & sure[:, None, None]
+    return torch.stack([mask.sum((1, 2)), won.sum((1, 2)), (won & mask).sum((1, 2))])
+
+# %% [markdown]
+# The instances are yours (12.2).
+
+# %% [markdown]
+# ## Shapes
+#
+# The tiny model ships with the library. `predict` runs it and enlarges the mask logits: from a quarter to
+# the padded input (sides are multiples of 32), then, without the padding, to the picture's own size. Scenes, 96 × 96, need no padding.
+
+# %% tags=["demo"]
+from minim2f.prediction import predict
+
+model = minim2f.load("tiny")
+scenes = minim2f.data.open_dataset("scenes", split="val")
+scene = scenes[96]
+is_thing = torch.tensor([bool(c["isthing"]) for c in scenes.categories])
+class_logits, mask_logits = predict(model, scene.image)
+
+# %%
+with shapes.watch() as seen:  # records what is checked
+    semantic(class_logits.softmax(1), mask_logits.sigmoid())
+
+# %% tags=["hide-input"]
+shape_table(
+    seen,
+    meanings={
+        "p": "how much query n is class k; column K is no object",
+        "m": "how much pixel (y, x) belongs to query n",
+    },
+)
+
+# %% [markdown] tags=["demo"]
+# ## Look
+#
+# The trained model is so sure that most thresholds do nothing. So take its **first guess**, that of the raw
+# queries before any layer (chapter 8), which are less sure. For the overlap threshold, take its last prediction, and for each query a
+# **second guess**: its mask moved right by six pixels, less sure of its class.
+
+# %% tags=["demo"]
+from torch.nn.functional import interpolate
+
+def first_guess(image):
+    """Class logits (N, K+1) and mask logits (N, H, W) of the raw queries."""
+    with torch.no_grad():
+        guess = model(model.batch([image])).auxiliary[0]  # later ones are those of the layers
+    return guess.class_logits[0], interpolate(guess.mask_logits, image.shape[1:], mode="bilinear")[0]
+
+
+unsure = first_guess(scene.image)
+second_guesses = (
+    torch.cat([class_logits, 0.5 * class_logits]),
+    torch.cat([mask_logits, mask_logits.roll(6, dims=2)]),
+)
+
+# %% tags=["demo", "hide-input"]
+from minim2f import inference, plots
+
+category_ids = [c["id"] for c in scenes.categories]
+
+
+def draw_panoptic(ax, logits, score_threshold, overlap_threshold, title):
+    ids, found = inference.panoptic(*logits, is_thing, score_threshold, overlap_threshold)
+    segments = [{"id": s["id"], "category_id": category_ids[s["class"]]} for s in found]
+    title = f"{title}: {len(found)}"
+    plots.draw_segments(ax, scene.image, ids, segments, scenes.categories, title, names=False)
+    return len(found), (ids == 0).float().mean().item()
+
+
+fig, axes = plt.subplots(3, 4, figsize=(7.6, 6.3), layout="constrained")
+score_values, overlap_values = (0.5, 0.8, 0.9, 0.95), (0.0, 0.5, 0.8, 1.0)
+by_score = [draw_panoptic(a, unsure, t, 0.8, f"score > {t}") for a, t in zip(axes[0], score_values)]
+by_overlap = [
+    draw_panoptic(ax, second_guesses, 0.5, t, f"overlap ≥ {t}") for ax, t in zip(axes[1], overlap_values)
+]
+counts = []
+for ax, least in zip(axes[2], (0.0, 0.05, 0.5, 0.8)):
+    result = inference.as_result(*unsure, model.config, "instance", score_threshold=least)
+    counts.append(len(result.segments))
+    shown = [s for s in result.segments if (result.ids == s["id"]).any()]
+    title = f"score ≥ {least}: {counts[-1]}"
+    plots.draw_segments(ax, scene.image, result.ids, shown, scenes.categories, title, names=False)
+for ax, name in zip(axes[:, 0], ("panoptic, first guess", "panoptic, second guesses", "instances, first guess")):
+    ax.text(-0.04, 0.5, name, rotation=90, ha="right", va="center", transform=ax.transAxes, fontsize=8)
+assert by_score[0][1] < by_score[-1][1] and counts[0] > 5 * counts[2]
+assert by_overlap[0][0] > by_overlap[2][0] > by_overlap[3][0]
+show(
+    fig,
+    "Twelve maps of one scene. Upper row, panoptic, first guess: as the score threshold rises from 0.5 to 0.95, "
+    "striped void spreads, until only the sky is left. Middle row, panoptic with second guesses: with overlap threshold 0, "
+    "narrow crescents stand beside the cars; with 0.5 and 0.8 they are void, and more around them; with 1 everything is. Lower row, instances "
+    "of the first guess: without a threshold masks cover the lower half, at 0.8 one object is left.",
+    "The number behind the colon counts segments. Stripes are void, in the lower row pixels of no instance. Look at the crescents in the middle "
+    "row, and at what an overlap threshold of 1 costs. It would look wrong if a higher threshold added an instance.",
+)
+
+# %% [markdown]
+# ## Checkpoint
+#
+# Against the library: first the eight pixels (logarithms serve as logits, `logit` undoes the sigmoid), then the scene. With every class a thing nothing is merged, so
+# each segment is what one query won in its mask.
+
+# %%
+from minim2f import inference
+
+same(inference.panoptic(p.log(), m.logit(), things)[0], hand_map)
+for logits in ((class_logits, mask_logits), unsure):
+    p_scene, m_scene = logits[0].softmax(1), logits[1].sigmoid()
+    same(semantic(p_scene, m_scene), inference.semantic_scores(*logits))
+    best, _, _ = inference.instances(*logits, top_k=12, things=is_thing)
+    same([score for score, k in slow_instances(p_scene, m_scene, is_thing, 12)], best.tolist())
+    small = m_scene[:, ::4, ::4]
+    same(contest(p_scene, small, 0.5), slow_contest(p_scene, small, 0.5))
+    area, won, inside = contest(p_scene, m_scene, 0.5)
+    keeps = (inside > 0) & (won >= 0.8 * area)
+    ids, found = inference.panoptic(*logits, torch.ones(13, dtype=torch.bool), 0.5, 0.8)
+    same([(ids == s["id"]).sum().item() for s in found], inside[keeps].tolist())
+
+# %% [markdown] tags=["demo"]
+# ### Results as data, read by others
+#
+# `segment` gives a `Result`: ids, segments, masks. `Predictions` writes such results in COCO's forms. They are read
+# again without the library: the PNG with PIL, the instances with **pycocotools**, COCO's own code.
+
+# %% tags=["demo"]
+import tempfile
+from pathlib import Path
+from minim2f.results import Predictions
+
+temporary, results = tempfile.TemporaryDirectory(), {}  # gone when the notebook ends
+folder = Path(temporary.name)
+for task in ("semantic", "instance", "panoptic"):
+    results[task] = minim2f.segment(model, scene.image, task, score_threshold=0.5)
+    with Predictions(folder / task, task, model.config.classes) as out:
+        out.add(results[task], "beach.png", image_id=96)
+
+# %% [markdown]
+# A panoptic PNG holds an id as a colour: id = R + 256 G + 65,536 B. The JSON file says what each id is.
+
+# %%
+import contextlib
+import io
+import json
+import numpy as np
+from PIL import Image
+from pycocotools.coco import COCO
+
+colours = np.array(Image.open(folder / "panoptic/panoptic/beach.png")).astype(int)
+same(colours @ [1, 256, 65_536], results["panoptic"].ids)
+[annotation] = json.loads((folder / "panoptic/panoptic.json").read_text())["annotations"]
+for info in annotation["segments_info"][:3]:
+    print({key: info[key] for key in ("id", "category_id", "area", "bbox")})
+
+# %%
+index = COCO()
+index.dataset = {"images": [{"id": 96, "height": 96, "width": 96}], "annotations": []}
+index.dataset["categories"] = scenes.categories
+with contextlib.redirect_stdout(io.StringIO()):  # it prints its timings
+    index.createIndex()
+    detections = index.loadRes(str(folder / "instance/instances_results.json"))
+theirs = detections.loadAnns(detections.getAnnIds(imgIds=96))
+same(np.array([detections.annToMask(a) for a in theirs]).astype(bool), results["instance"].masks)
+same([a["bbox"] for a in theirs], [s["box"] for s in results["instance"].segments])
+
+# %% [markdown]
+# Instances may overlap, so each has a mask of its own, stored as run lengths (chapter 2). A PNG holds one number a pixel; the semantic one
+# knows neither segments nor scores.
+
+# %% [markdown]
+# ## Experiment
+#
+# *Hypothesis.* The usual thresholds, 0.8 and 0.8, are best for any prediction.
+#
+# **PQ** (panoptic quality, chapter 13) grades a panoptic map, 1 at best. Three kinds of predictions are graded: the model's own, its first
+# guess, and its own on **noisy** scenes, with normal noise of 40 grey values added. Three groups of six scenes.
+
+# %%
+groups = [[scenes[6 * g + i] for i in range(6)] for g in range(3)]
+
+def noisy(image):
+    return (image + 40 * torch.randn(image.shape)).clamp(0, 255).to(torch.uint8)
+
+
+kinds = {
+    "own": lambda image: predict(model, image),
+    "first guess": first_guess,
+    "noisy": lambda image: predict(model, noisy(image)),
+}
+outputs = {k: [[f(s.image) for s in group] for group in groups] for k, f in kinds.items()}
+
+def quality(group, logits, score_threshold, overlap_threshold):
+    metric = minim2f.metrics.PanopticQuality(scenes.categories)
+    for sample, one in zip(group, logits):
+        ids, found = inference.panoptic(*one, is_thing, score_threshold, overlap_threshold)
+        segments = [{"id": s["id"], "category_id": sample_ids[s["class"]]} for s in found]
+        metric.update(ids.numpy(), segments, sample.ids, sample.segments)
+    return metric.compute()["All"]["pq"]
+
+
+sample_ids = [c["id"] for c in scenes.categories]
+
+# %%
+settings = [(t, 0.8) for t in (0.5, 0.8, 0.9, 0.95, 0.99)] + [(0.5, t) for t in (0.0, 0.5, 0.95, 1.0)]
+pq = {
+    kind: torch.tensor([[quality(g, o, *pair) for g, o in zip(groups, outputs[kind])] for pair in settings])
+    for kind in kinds
+}
+short = {}
+for kind in kinds:
+    counts = [contest(c.softmax(1), x.sigmoid(), 0.5) for c, x in sum(outputs[kind], [])]
+    area, won, inside = torch.cat(counts, 1)  # of the queries of all scenes
+    short[kind] = (won < area).sum().item(), (area > 0).sum().item()
+
+# %% tags=["hide-input"]
+cells = {k: [f"{v.mean():.2f} ± {v.std():.2f}" for v in values] for k, values in pq.items()}
+table(["score", "overlap", *kinds], [[*pair, *row] for pair, row in zip(settings, zip(*cells.values()))])
+print("paired, score threshold 0.95 against 0.5, group by group")
+for kind, values in pq.items():
+    print(f"  {kind:12}", " ".join(f"{d:+.2f}" for d in values[3] - values[0]))
+print("sure queries that won fewer pixels than their mask has")
+for kind, (fewer, all_sure) in short.items():
+    print(f"  {kind:12} {fewer / all_sure:.0%}")
+assert short["noisy"][0] / short["noisy"][1] < 0.7 * short["own"][0] / short["own"][1]
+assert (pq["own"][:5].amax(0) - pq["own"][:5].amin(0)).max() < 0.08
+assert (pq["first guess"][3] < pq["first guess"][0] - 0.3).all()
+assert pq["own"][8].mean() < pq["own"][0].mean() - 0.1
+
+# %% [markdown]
+# Mean ± spread of the groups. **Refuted.** For its own prediction, any score threshold from 0.5 to 0.99 gives nearly the same: queries are surer than that, or say "no object". For
+# the first guess, 0.8 is too high already, and 0.95 leaves nearly nothing. On noisy scenes PQ is lower at every threshold: what is wrong there is mostly as sure as what
+# is right. A threshold cannot mend that.
+#
+# Between 0 and 0.95 the overlap threshold hardly matters: training gives each object one query (chapter 9). A threshold of 1 throws good segments away, as neighbours often win a few
+# pixels at the border. On noisy scenes it costs little, because much lies in nobody's mask there: who wins such pixels makes up for lost ones.
+#
+# ### Instances: score threshold and top-k
+#
+# How many true things are found (by an instance of the right class with IoU above ½: intersection divided by union), and how many instances are listed?
+
+# %%
+def listed(kind, top_k, least):
+    """The share of true things that are found, and instances listed per scene."""
+    found = true = count = 0
+    for sample, one in zip(sum(groups, []), sum(outputs[kind], [])):
+        scores, labels, masks = inference.instances(*one, top_k, is_thing)
+        kept = (scores >= least) & masks.any(2).any(1)
+        thing = is_thing[sample.labels]
+        a, b = masks[kept].flatten(1).float(), sample.masks[thing].flatten(1).float()
+        iou = a @ b.T / (a.sum(1)[:, None] + b.sum(1) - a @ b.T)
+        hit = (iou > 0.5) & (labels[kept, None] == sample.labels[thing])
+        found, true, count = found + hit.any(0).sum().item(), true + len(b), count + len(a)
+    return found / true, count / len(sum(groups, []))
+
+
+thresholds, ks = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.9, 0.97), (2, 5, 10, 20, 50, 100, 208)
+curves = {
+    kind: ([listed(kind, 100, t) for t in thresholds], [listed(kind, k, 0.0) for k in ks])
+    for kind in ("own", "first guess")
+}
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(2, 2, figsize=(7.6, 4.8), sharex="col")
+fig.subplots_adjust(left=0.08, right=0.87, wspace=0.5, hspace=0.15)
+for c, (places, name) in enumerate(((range(8), "score threshold, top_k = 100"), (range(7), "top_k, no threshold"))):
+    for r, what in enumerate(("share of things found", "instances per scene")):
+        drawn = {kind: (list(places), [v[r] for v in both[c]]) for kind, both in curves.items()}
+        highest = max(max(y) for _, y in drawn.values())
+        axes[r, c].set_ylim(-0.05 * highest, 1.08 * highest)
+        plots.draw_curves(axes[r, c], drawn, name if r else "", "" if c else what)
+    axes[1, c].set_xticks(list(places), [thresholds, ks][c], fontsize=8)
+own = curves["own"]
+assert own[0][4][0] > 0.9 and own[0][0][1] > 5 * own[0][4][1] and own[1][1][0] < 0.7
+show(
+    fig,
+    "Four line charts. Left, over the score threshold: nearly all things are found up to 0.2, then fewer, first by the first guess, and only at 0.97 "
+    "by the own prediction; instances per scene fall from about 45 to a few. Right, over top_k: things found "
+    "rise and reach all between 10 and 50, while instances per scene grow on and on.",
+    "Left: a threshold of 0.05 removes most of what is no object. Right: beyond 50, more pairs find nothing more. A curve of found things that falls as top_k grows would be a bug.",
+)
+
+# %% [markdown]
+# With `top_k=5` most things are lost: the surest pairs are mostly stuff, which is dropped afterwards.
+
+# %% [markdown] tags=["demo"]
+# ## Break it
+#
+# Real models and hand-made predictions, each broken in one way. `gates` counts the queries left after each condition of the panoptic
+# rule. Predict which falls first.
+
+# %% tags=["demo"]
+def gates(class_logits, mask_logits, score_threshold=0.8, overlap_threshold=0.8):
+    p, m = class_logits.softmax(1), mask_logits.sigmoid()
+    top, labels = p.max(1)
+    names = labels < p.shape[1] - 1
+    area, won, inside = contest(p, m, score_threshold)
+    keeps = (inside > 0) & (won >= overlap_threshold * area)
+    sure = names & (top > score_threshold)
+    return [int(x.sum()) for x in (names, sure, inside > 0, keeps)]
+
+
+untrained = minim2f.Mask2Former(model.config).eval()
+twice = torch.cat([mask_logits, mask_logits])
+more_idle = class_logits.clone()
+more_idle[:, -1] += 12
+no_last = class_logits.clone()
+no_last[:, -1] = -99  # as if the last column were cut off before the softmax
+black = (scene.image / 255).to(torch.uint8)  # divided by 255 once too often
+
+# %% tags=["demo"]
+states = {
+    "as it is": (class_logits, mask_logits),
+    "untrained": predict(untrained, scene.image),
+    "no object + 12": (more_idle, mask_logits),
+    "class logits / 4": (class_logits / 4, mask_logits),
+    "mask logits − 20": (class_logits, mask_logits - 20),
+    "each query twice": (torch.cat([class_logits] * 2), twice + torch.randn(twice.shape)),
+    "black picture": predict(model, black),
+    "no last column": (no_last, mask_logits),
+}
+passed = {name: gates(*logits) for name, logits in states.items()}
+
+# %% tags=["demo", "hide-input"]
+rows, shares, lists = [], {}, {}
+for name, logits in states.items():
+    ids, found = inference.panoptic(*logits, is_thing)
+    labels = semantic(logits[0].softmax(1), logits[1].sigmoid()).argmax(0)
+    shares[name] = labels.flatten().bincount().max().item() / labels.numel()
+    scores, _, masks = inference.instances(*logits, 100, is_thing)
+    scores = scores[masks.any(2).any(1)]
+    lists[name] = (len(scores), int((scores > 0.5).sum()))
+    void = f"{(ids == 0).float().mean():.0%}"
+    rows.append([name, *passed[name], void, f"{shares[name]:.0%}", *lists[name]])
+header = ["state", "name a class", "surer than 0.8", "win in their mask", "keep 80 %", "void"]
+table([*header, "largest class, semantic", "instances", "above 0.5"], rows)
+largest_p = states["untrained"][0].softmax(1)[:, :-1].max().item()
+print(f"untrained: no query gives any class more than {largest_p:.2f}")
+assert largest_p < 0.6
+assert lists["as it is"][0] > 6 * lists["as it is"][1]
+assert passed["untrained"][1] == 0 and shares["untrained"] > 0.9
+assert passed["no object + 12"][0] < 0.6 * passed["as it is"][0]
+assert passed["class logits / 4"][1] < 0.5 * passed["class logits / 4"][0]
+assert passed["mask logits − 20"][2] < 0.6 * passed["mask logits − 20"][1]
+assert passed["each query twice"][3] <= 3 < passed["each query twice"][2]
+assert lists["each query twice"][1] == 2 * lists["as it is"][1]
+
+# %% [markdown] tags=["demo"]
+# **My panoptic map is empty.** Read your model's row from the left. The first column that falls is the cause.
+#
+# 1. *Few name a class.* "No object" is too strong (its weight, chapter 10), or the picture is not what the model expects, like the black one: look at the
+#    tensor that goes in.
+# 2. *Few are surer than the threshold.* Too little training, or a threshold that does not suit this model. Before you lower it, look at the
+#    largest probabilities.
+# 3. *Few win in their mask.* The masks do not reach ½: is the mask loss given logits, as it should (chapter 10)?
+# 4. *Few keep 80 %.* Several queries guess at each object: a broken matching (chapter 9).
+#
+# **My semantic map is one class.** It has no threshold, so it is never empty. In an untrained model all queries favour the same class a little, and it
+# wins everywhere: is any query sure? In other rows the map hardly changes, as only the order of votes counts.
+#
+# **I always get 100 instances.** `top_k` lists pairs, not objects, and with N · K above 100 the list is always full. A model of things
+# alone returns them all; here stuff and empty masks are dropped. Metrics want the long list (chapter 13); for a
+# picture give `score_threshold=0.5`.
+#
+# **I see an object twice, or one that is not there.** In the list of instances nothing removes a second guess. For phantoms: is "no object" part of the
+# softmax? In the last row it is not, and more queries are sure.
+#
+# **It takes too much memory.** Masks at the picture's size are N · H · W numbers, votes K · H · W. A photograph of 12 megapixels,
+# N = 100, K = 133:
+
+# %%
+H, W, N, K = 3000, 4000, 100, 133
+for name, numbers in {"mask logits": N * H * W, "their sigmoid": N * H * W, "votes": K * H * W}.items():
+    print(f"{name:14}{4 * numbers / 1e9:5.1f} GB")
+
+# %% [markdown]
+# But a pixel's result depends on its own N logits alone. `predict_masks` keeps the masks small, and `strips` enlarges
+# some rows at a time:
+
+# %%
+from minim2f.ops.enlarge import strips
+from minim2f.prediction import predict_masks
+
+large = interpolate(scene.image[None].float(), (900, 1200))[0].to(torch.uint8)
+classes_large, masks_large = predict_masks(model, large)
+whole = masks_large.whole()
+largest = max(rows.nbytes for _, rows in strips(masks_large))
+print(f"all at once {whole.nbytes / 1e6:.0f} MB, the largest strip {largest / 1e6:.0f} MB")
+equal = inference.panoptic(classes_large, masks_large, is_thing)[0] == inference.panoptic(classes_large, whole, is_thing)[0]
+assert equal.float().mean() > 0.999
+
+# %% [markdown]
+# ### On photographs
+#
+# What do the three make of an unknown world? The tiny model has seen drawings of 13 classes only. *Known* is the share of pixels whose true class is one of
+# these.
+
+# %%
+try:
+    photographs = minim2f.data.open_dataset("coco-mini", split="val")
+except FileNotFoundError:
+    photographs = None
+    print("`minim2f data fetch` (10 MB) gets the photographs for this table")
+
+lines = []
+for i in range(6 if photographs else 0):
+    sample = photographs[i]
+    truth = torch.zeros_like(sample.ids)
+    for s in sample.segments:
+        truth[sample.ids == s["id"]] = s["category_id"]
+    known = torch.isin(truth, torch.tensor(sample_ids))
+    one = predict_masks(model, sample.image)
+    row = [f"{i}", f"{known.float().mean():.0%}"]
+    for task in ("semantic", "panoptic"):
+        result = inference.as_result(*one, model.config, task)
+        said = torch.zeros_like(truth)
+        for s in result.segments:
+            said[torch.tensor(result.ids) == s["id"]] = s["category_id"]
+        right = (said == truth)[(said > 0) & (truth > 0)].float().mean()
+        row += [f"{(said > 0).float().mean():.0%}", f"{right:.0%}"]
+    lines.append([*row, len(inference.as_result(*one, model.config, "instance", 0.5).segments)])
+
+# %% tags=["hide-input"]
+header = ["photograph", "known", "semantic: named", "of it right", "panoptic: named", "of it right "]
+if lines:
+    table([*header, "instances above 0.5"], lines)
+
+# %% [markdown]
+# The semantic map names every pixel, at most one in ten rightly. The panoptic map leaves a part void, but of what it names hardly more is right. "No object"
+# was learned on drawings.
+
+# %% [markdown]
+# ## Exercises
+#
+# ### 12.1 ★ The map of classes of a padded picture
+#
+# The picture was resized to `inner`, and padded on the right and below to `padded`. Enlarge the mask logits bilinearly to
+# `padded`, cut the padding away, resize bilinearly to `size`. Then let the queries vote; return each pixel's class.
+
+# %%
+def class_map(class_logits, mask_logits, padded, inner, size):
+    """(N, K+1), (N, h, w), three times (height, width) -> (H, W) int64"""
+    ...
+
+
+exercise("12.1", class_map)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `interpolate` wants a batch axis: `mask_logits[None]`. Sigmoid and votes come when the logits have their last size.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# "No object" takes part in the softmax, and has no vote. `einsum` counts the votes as in *Fast and short*.
+#
+# </details>
+
+# %% [markdown]
+# ### 12.2 ★★ The best pairs
+#
+# Write the instance rule without loops: of all pairs, the `top_k` with the largest class probability; then drop
+# stuff. Return their scores $s$, classes and queries, in the order of their *class probability*. A mask is where the logit is above 0; an
+# empty one gives the score 0. There may be fewer than `top_k` pairs.
+
+# %%
+def best_pairs(class_logits, mask_logits, top_k, things):
+    """(N, K+1), (N, h, w), number, (K,) bool -> scores (M,), classes (M,), queries (M,)"""
+    ...
+
+
+exercise("12.2", best_pairs)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Flatten the (N, K) probabilities and sort them. Place 7 with K = 3 is query 2, class 1.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Compute the mean inside the mask once for each query, and index it with the queries of the pairs. A divisor of at least 1 keeps empty masks finite.
+#
+# </details>
+
+# %% [markdown]
+# ### 12.3 ★★★ The panoptic rule
+#
+# Write it whole. Segments are numbered from 1 in the order of their first query, 0 is void. Return the map of
+# numbers, and a list with the class of each segment. Perhaps nobody is sure. A query that loses takes no number, and nothing merges with it.
+
+# %%
+def panoptic_rule(class_logits, mask_logits, things, score_threshold, overlap_threshold):
+    """(N, K+1), (N, h, w), (K,) bool, two numbers -> (h, w) int64, list of classes"""
+    ...
+
+
+exercise("12.3", panoptic_rule)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `contest` has the winner of each pixel, and what to do with queries that are not sure. Then go through the queries in order.
+#
+# </details>
+#
+# <details><summary>Hint 2</summary>
+#
+# Write "won ≥ threshold · area" as a product: a quotient fails for empty masks. The list of classes tells whether a class of stuff has a segment
+# already, and which number that has.
+#
+# </details>
+
+# %% [markdown]
+# ## Paper, official code, ours
+#
+# | | official code | Hugging Face transformers 5 | ours |
+# | --- | --- | --- | --- |
+# | masks are read at | the picture's size, padding cut away | 384 × 384, padding stays; then resized | the picture's size, strip by strip |
+# | semantic-only models | resize votes, not logits | votes | logits |
+# | instances | top 100 pairs, no threshold | top N pairs, threshold 0.5 | top 100 pairs, threshold if given |
+# | empty masks | listed with score 0 | dropped | dropped by `segment` |
+# | panoptic thresholds | 0.8, 0.8 | 0.5, 0.8 | 0.8, 0.8 |
+# | mask for the overlap | $m$ ≥ ½ | score · $m$ ≥ ½ | $m$ ≥ ½ |
+# | won, $m$ below ½ | void | stays | void |
+# | stuff in pieces | merged | only if `label_ids_to_fuse` is given | merged; the larger score |
+# | number after merged stuff | a new one | may be [used already](https://github.com/huggingface/transformers/issues/23461) | a new one |
+# | share equal to $\tau_o$ | keeps | loses | keeps |
+# | nothing found | all 0 | all −1 | all 0 |
+#
+# The paper takes inference from MaskFormer. The project's tests compare the exercises with transformers.
+
+# %% [markdown]
+# ## In the library
+
+# %% tags=["hide-input"]
+library_table(
+    {
+        "semantic": "minim2f.inference.semantic_scores",
+        "slow_instances": "minim2f.inference.instances",
+        "the panoptic rule": "minim2f.inference.panoptic",
+        "a picture's result": "minim2f.inference.segment",
+        "predict": "minim2f.prediction.predict",
+        "predict_masks": "minim2f.prediction.predict_masks",
+        "Predictions": "minim2f.results.Predictions",
+    }
+)
+
+# %% [markdown]
+# ## Recap
+#
+# - Semantic adds up all votes, and has no threshold.
+# - Instances are the best pairs; queries do not compete.
+# - Panoptic queries must be sure, win, and keep; stuff merges.
+# - Thresholds matter for unsure models, and do not mend sure and wrong ones.
+# - For an empty result, count the queries that pass each condition.
+
+# %% [markdown]
+# ## Further reading
+#
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: the inference that Mask2Former takes over.
+# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868): why one label for each pixel, and what void is.
+# - [COCO's format of results](https://cocodataset.org/#format-results).
+#
+# Before: chapter 11, training. Next: chapter 13, metrics.
