@@ -22,7 +22,7 @@ CHANGES = {
 }
 
 
-def experiment(steps: int = 120, seeds: int = 3, unseen: int = 40) -> None:
+def experiment(steps: int = 120, seeds: int = 5, unseen: int = 40) -> None:
     """Trains the tiny model with one number of its recipe changed at a time.
 
     Args:
