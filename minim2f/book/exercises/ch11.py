@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from minim2f.book.exercises import Exercise, ch11_wrong, integer
+from minim2f.book.exercises import Exercise, ch11_wrong, ch11_wrong_runs, integer
 
 # ---- 11.1 rates and decay of parameters
 
@@ -70,7 +70,7 @@ def clip(gradients: Sequence[Tensor | None], longest: float) -> tuple[float, lis
     """
     squares = [float(gradient.square().sum()) for gradient in gradients if gradient is not None]
     length = sum(squares) ** 0.5
-    factor = min(1.0, longest / length) if length else 1.0
+    factor = longest / max(length, longest)
     return length, [None if gradient is None else gradient * factor for gradient in gradients]
 
 
@@ -174,6 +174,6 @@ _RUN_CORNERS = [
 EXERCISES = [
     Exercise("11.1", rates_and_decay, _owners, ch11_wrong.GROUPS, [(_TRICKY, 0.1)]),
     Exercise("11.2", clip, _gradients, ch11_wrong.CLIP, _CLIP_CORNERS),
-    Exercise("11.3", rate, _step, ch11_wrong.RATE, _RATE_CORNERS),
-    Exercise("11.4", pictures_of, _run, ch11_wrong.PICTURES, _RUN_CORNERS),
+    Exercise("11.3", rate, _step, ch11_wrong_runs.RATE, _RATE_CORNERS),
+    Exercise("11.4", pictures_of, _run, ch11_wrong_runs.PICTURES, _RUN_CORNERS),
 ]
