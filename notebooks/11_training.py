@@ -67,7 +67,7 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # All gradients times 100, or divided by 100, give the same moves: the factor appears above and below the
 # line. What hurts is that one batch is longer than the others. In step 3 the weight still goes the wrong way.
 # **Clipping** shortens every gradient that is longer than $c$ to this length. With $c = 1$ they become 1, −1, 1, the moves 1, −0.05
-# and 0.34. With $c = 0.01$ they become 0.01, −0.01, 0.01, and the moves are the same.
+# and 0.34. With $c = 0.01$ they become 0.01, −0.01, 0.01, and the moves are the same. (`same` stops the run if two results differ.)
 
 # %% tags=["demo"]
 def moves(gradients, c=float("inf")):
@@ -169,7 +169,8 @@ for c in (1.0, 0.01):
     moved = first_move(c)
     apart = (moved - free).abs()[gradient != 0]
     cosine = torch.cosine_similarity(moved, free, dim=0)
-    rows.append([c, f"{moved.norm() / free.norm():.3f}", f"{cosine:.3f}", f"{(apart > 0.5).float().mean():.1%}"])
+    slower = (apart > 0.5).float().mean()
+    rows.append([c, f"{moved.norm() / free.norm():.3f}", f"{cosine:.3f}", f"{slower:.1%}"])
     assert cosine > 0.98 and moved.norm() > 0.95 * free.norm()
 
 # %% tags=["hide-input"]
@@ -177,8 +178,8 @@ print(f"length of the gradient: {gradient.norm():.0f}, numbers in it: {len(gradi
 table(["c", "length of the move, against no clipping", "cosine", "weights that move by less than half"], rows)
 
 # %% [markdown]
-# A scale of all gradients hardly matters; only where a gradient comes near $\varepsilon$ does the weight slow down. Clipping changes how much one batch counts beside
-# others. At 0.01 every gradient is clipped, so all batches have the same length.
+# A scale of all gradients hardly matters; only weights whose gradient comes near $\varepsilon$ slow down. Clipping changes how much one batch counts beside
+# others. Where every gradient is clipped, as nearly always at 0.01, all batches count alike.
 
 # %% [markdown]
 # ## Shapes
@@ -200,9 +201,9 @@ for group in optimizer.param_groups:
 table(["the first of the group", "tensors", "numbers in them", "rate", "decay"], rows)
 
 # %% [markdown]
-# Norm layers and embeddings (the queries, for one) have no decay: their size has a meaning of its own, and they are few.
+# Norm layers and embeddings (the queries, for one) have no decay.
 # AdamW holds $\theta$, $g$, $m$ and $v$, so 16 bytes a weight; the published model's 44 million need 0.7 GB, its
-# activations far more.
+# activations more.
 
 # %% [markdown] tags=["demo"]
 # ## Look
@@ -218,8 +219,11 @@ left.plot(range(1, 61), moves(spiky), color="black", label="not clipped")
 left.plot(range(1, 61), moves(spiky, c=1), "--", color="C1", label="clipped, c = 1 or 0.01")
 left.set(xlabel="step", ylabel="move / rate", ylim=(-1.1, 1.15))
 left.legend(fontsize=8, loc="lower right")
-recipes = {"published: in steps": TrainConfig(steps=1000), "ADE20K: poly": TrainConfig(steps=1000, schedule="poly")}
-recipes["TINY: warm-up, poly"] = replace(TINY, steps=1000)
+recipes = {
+    "published: in steps": TrainConfig(steps=1000),
+    "ADE20K: poly": TrainConfig(steps=1000, schedule="poly"),
+    "TINY: warm-up, poly": replace(TINY, steps=1000),
+}
 for (name, recipe), style in zip(recipes.items(), ("-", "--", ":")):
     right.plot([recipe.rate(n) for n in range(1000)], style, color="black", label=name)
 right.set(xlabel="step of 1,000", ylabel="factor of the rate", ylim=(0, 1.05))
@@ -235,7 +239,7 @@ show(
 # %% [markdown] tags=["demo"]
 # **One picture first.** Whoever cannot learn one picture by heart has a bug, and finds out in seconds.
 # `after_step` is called after each step. There we match, and note which query
-# wins which segment, and how well its mask fits.
+# wins which segment, and how well its mask fits (IoU). **PQ**, from 0 to 1, judges a whole result (chapter 13).
 
 # %% tags=["demo"]
 from minim2f.training.batches import collate
@@ -244,6 +248,7 @@ from minim2f.training.matching import match
 one = SampleList([scenes[2]], scenes.categories)
 model = fresh()
 config = replace(model.config, num_points=None)  # match on all pixels, without chance
+truth = torch.nn.functional.interpolate(one[0].masks[None].float(), scale_factor=0.25, mode="area")[0]
 winners, ious, film = [], [], {}
 
 def look(done):
@@ -252,9 +257,8 @@ def look(done):
         prediction = model.eval()(images)
     queries, segments = match(prediction, targets, config)[0]
     queries = queries[segments.argsort()]
-    small = torch.nn.functional.interpolate(targets[0].masks[None].float(), scale_factor=0.25, mode="area")[0] > 0.5
-    masks = prediction.mask_logits[0, queries] > 0
-    ious.append((masks & small).sum((1, 2)) / (masks | small).sum((1, 2)).clamp(min=1))
+    masks, true = prediction.mask_logits[0, queries] > 0, truth > 0.5  # (G, 24, 24)
+    ious.append((masks & true).sum((1, 2)) / (masks | true).sum((1, 2)).clamp(min=1))
     winners.append(queries)
     film[done] = masks
 
@@ -262,7 +266,8 @@ def look(done):
 from minim2f.training.evaluation import evaluate
 
 look(0)
-history = loop.train(model, one, replace(TINY, steps=40, batch_size=1, warmup=5, flip=0), progress=False, after_step=look)
+recipe = replace(TINY, steps=40, batch_size=1, warmup=5, flip=0)
+history = loop.train(model, one, recipe, progress=False, after_step=look)
 print("loss:", " ".join(f"{history[n]['loss']:.0f}" for n in (0, 5, 10, 20, 39)))
 score = evaluate(model, one)["All"]["pq"]
 print(f"PQ on this picture: {score:.2f}")
@@ -307,7 +312,7 @@ show(
     "Above, a made scene and seven small pictures of the masks of the winning queries after 0 to 40 steps: a jumble, then almost nothing, "
     "then large segments, and at last small ones too. Below, a row for each segment and a column for each step; the shade says how well the mask fits, from "
     "black to white. Numbers of new winning queries crowd in the first columns, and later there are none.",
-    "Above, one colour is one query, and white belongs to none of them. Below, light is a good mask. The winners change while all masks are dark. Numbers in the right half would "
+    "Above, one colour is one query, and white belongs to none (the tree is void). Below, light is a good mask. Most changes come while masks are still dark. Numbers in the right half would "
     "mean that queries still change places.",
 )
 late = (shown[:, 21:] != shown[:, 20:-1]).sum().item()
@@ -317,8 +322,7 @@ assert late < early
 
 # %% [markdown]
 # At first all masks are poor, so which query is cheapest for a segment changes with every small move. The masks first shrink to nothing, probably because most of the
-# picture lies outside of any one segment. Once a mask fits somewhat, its query is the cheapest by far; it wins again, and learns on. Large segments come
-# first, small ones last.
+# picture lies outside of any one segment. Once a mask fits somewhat, its query is the cheapest by far; it wins again, and learns on. Large segments come first.
 #
 # ## Checkpoint
 #
@@ -358,12 +362,13 @@ with TemporaryDirectory() as folder:
         loop.train(fresh(), four, short, progress=False, folder=folder, after_step=fail)
     except PowerCut:
         print(sorted(path.name for path in Path(folder).iterdir()))
-    print("steps after resuming:", len(loop.train(resumed, four, short, progress=False, folder=folder, resume=True)))
+    taken = loop.train(resumed, four, short, progress=False, folder=folder, resume=True)
+    print("steps after resuming:", len(taken))
 same(dict(resumed.state_dict()), dict(whole.state_dict()), tolerance=0)
 
 # %% [markdown]
 # **Two processes.** `torchrun` starts the same program several times. Each process sees its share of the batch, and
-# PyTorch's DistributedDataParallel averages the gradients before the optimiser moves, so that all have the same weights. This is how eight GPUs train. Here are two processes on the CPU,
+# PyTorch's DistributedDataParallel averages the gradients before the optimiser moves, so that all keep the same weights. Here are two processes on the CPU,
 # then one with the whole batch. `frozen_norm` stops batch norm from using the statistics of its own share.
 
 # %%
@@ -404,12 +409,13 @@ with TemporaryDirectory() as folder:
     runpy.run_path(str(file))["run"](f"{folder}/one")
     logs = {}
     for name in ("two", "one"):
-        lines = Path(folder, name, "log.jsonl").read_text().splitlines()
-        logs[name] = [(line["loss"], line["norm"]) for line in map(json.loads, lines) if line["kind"] == "train"]
+        lines = map(json.loads, Path(folder, name, "log.jsonl").read_text().splitlines())
+        logs[name] = [(line["loss"], line["norm"]) for line in lines if line["kind"] == "train"]
 
 # %%
 same(logs["two"], logs["one"], tolerance=0.05)
-table(["processes", "loss of steps 1 and 2"], [[n, ", ".join(f"{loss:.3f}" for loss, _ in log)] for n, log in logs.items()])
+rows = [[name, ", ".join(f"{loss:.3f}" for loss, _ in log)] for name, log in logs.items()]
+table(["processes", "loss of steps 1 and 2"], rows)
 
 # %% [markdown]
 # **On a GPU** (`--device cuda`), sums may be made in another order each time, so that runs no longer agree bit for bit. The published runs used half precision, float16; there a `GradScaler` enlarges
@@ -441,10 +447,11 @@ for variant in dict.fromkeys(name for name, _ in runs):
     rows[-1].append(f"{round(sum(changes[variant]) / len(seeds), 2) + 0.0:+.2f}")
     rows[-1].append(f"{min(run['norm'] for run in own):.0f} to {max(run['norm'] for run in own):.0f}")
     rows[-1].append(f"{max(run['largest'] for run in own):.0f}")
-table(["recipe", "PQ of each seed", "against TINY, seed by seed", "mean", "gradient's length, median", "longest"], rows)
+header = ["recipe", "PQ of each seed", "against TINY, seed by seed", "mean"]
+table([*header, "gradient's length, median", "longest"], rows)
 
 # %% [markdown]
-# Each run took 120 steps; PQ (0 to 1, chapter 13) is measured on 40 unseen scenes.
+# Each run took 120 steps; PQ is measured on 40 unseen scenes.
 #
 # **Clipping: undecided.** Both ways of changing it help some seeds and harm others. There was little to mend: the longest gradient, at the very start, is at most four times as long
 # as the median. With a median above 20, most gradients are clipped at 1 as at 0.01, which gives nearly the same moves. Even so, two such runs end up to
@@ -467,7 +474,10 @@ found = {line[0].strip(): line for line in lines}
 wanted = ["as it was: width 64, rate 8e-4, 8 pictures, 512 points", "width 32", "width 32, rate 3e-3"]
 wanted += ["the same, every pixel instead of points", "nothing else (seeds 0, 1)", "weight decay 0.01"]
 wanted += ["rate 5e-3", "warm-up of 10 steps", "rate falls linearly; in two steps, as published"]
-rows = [[name, found[name][3 if len(found[name]) == 6 else 1], found[name][-1].strip() or "the start"] for name in wanted]
+rows = []
+for name in wanted:
+    cells = found[name]
+    rows.append([name, cells[3 if len(cells) == 6 else 1].strip(), cells[-1].strip() or "the start"])
 
 # %% tags=["hide-input"]
 table(["what", "PQ", "kept"], rows)
@@ -495,7 +505,8 @@ try:
     torch.manual_seed(0)
     brief = replace(TINY, steps=12, batch_size=2, warmup=5, flip=0)
     learned = loop.train(minim2f.Mask2Former(larger), eight, brief, progress=False)
-    print("loss, mean of three steps:", [round(sum(s["loss"] for s in learned[n : n + 3]) / 3) for n in (0, 3, 6, 9)])
+    losses = torch.tensor([values["loss"] for values in learned]).view(4, 3).mean(1)
+    print("loss, means of three steps:", losses.round().int().tolist())
 except FileNotFoundError:
     print("`minim2f data fetch` (10 MB) gets the photographs for this cell")
 
@@ -513,7 +524,8 @@ from minim2f.training.matching import NotFinite
 image = scenes[2].image.float()
 image[0, 5, 5] = float("nan")
 sick = SampleList([*four[:2], replace(scenes[2], image=image), four[3]], scenes.categories)
-faults = {"a sick picture": (sick, short), "a rate of 1e30": (four, replace(short, learning_rate=1e30, warmup=0))}
+absurd = replace(short, learning_rate=1e30, warmup=0)
+faults = {"a sick picture": (sick, short), "a rate of 1e30": (four, absurd)}
 for name, (pictures, recipe) in faults.items():
     try:
         loop.train(fresh(), pictures, replace(recipe, batch_size=4), progress=False)
@@ -586,7 +598,7 @@ exercise("11.1", rates_and_decay)
 # ### 11.2 ★★ Clip a gradient
 #
 # `gradients` has a tensor of any shape for each parameter, or None where a parameter was not used. Return the length of the whole gradient, and a new list in
-# which that length is at most `longest`. Write it without PyTorch's function.
+# which that length is at most `longest`. All may be None or zero. Write it without PyTorch's function.
 
 # %%
 def clip(gradients, longest):

@@ -80,7 +80,6 @@ def pictures_by_two_indices(orders, step, batch_size, rank, count):
     ("exercise_id", "answer"),
     [
         ("11.1", groups_in_a_loop),
-        ("11.2", clip_by_pytorch),
         ("11.2", clip_of_one_vector),
         ("11.3", rate_by_cases),
         ("11.3", rate_of_products),
@@ -91,6 +90,17 @@ def pictures_by_two_indices(orders, step, batch_size, rank, count):
 )
 def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:
     assert verdict(exercises.find(exercise_id), answer).startswith("✔")
+
+
+def test_pytorchs_own_clipping_is_refused_and_gives_the_same_numbers() -> None:
+    said = verdict(exercises.find("11.2"), clip_by_pytorch)
+    assert said.startswith("✘ 11.2 the exercise asks you to do without clip_grad_norm_")
+    torch.manual_seed(0)
+    gradients = [torch.randn(3), None, torch.randn(2, 3)]
+    length, mine = solve("11.2", gradients, 0.5)
+    expected, theirs = clip_by_pytorch(gradients, 0.5)
+    torch.testing.assert_close(torch.tensor(length), expected)
+    torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("name", ["tiny", "swin_t"])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minim2f.book.exercises import Exercise, ch11_wrong, ch11_wrong_runs, integer
+from minim2f.book.exercises.forbidden import watchful
 
 # ---- 11.1 rates and decay of parameters
 
@@ -84,7 +85,10 @@ def _gradients(g: torch.Generator) -> tuple[list[Tensor | None], float]:
     return found, integer(g, 1, 20) / 10
 
 
+_READY_MADE = "clip_grad_norm_ clip_grad_norm clip_grads_with_norm_ get_total_norm"
+
 _CLIP_CORNERS = [
+    (list(watchful(torch.tensor([3.0]), torch.tensor([[4.0]]), functions=_READY_MADE)), 2.0),
     ([torch.tensor([3.0]), None, torch.tensor([[4.0]])], 1.0),  # 3, 4, 5
     ([torch.tensor([0.3, 0.4])], 1.0),  # short enough
     ([torch.zeros(2), torch.zeros(())], 0.01),
