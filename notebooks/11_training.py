@@ -624,8 +624,8 @@ exercise("11.2", clip)
 # %% [markdown]
 # ### 11.3 ★★ The published schedule, with a warm-up
 #
-# Return the rate's factor at a step (0 is the first of `steps`): 1, from 0.889 of the run on 0.1, and from 0.963 on 0.01. In the first `warmup` steps it is
-# multiplied by 1/(W+1), 2/(W+1), … W/(W+1). W may be 0.
+# Return the rate's factor at a step (0 is the first of `steps`): 1, from 0.889 of the run on 0.1, and from 0.963 on 0.01. In the first U = `warmup` steps it is
+# multiplied by 1/(U+1), 2/(U+1), … U/(U+1). U may be 0.
 
 # %%
 def rate(step, steps, warmup):
@@ -644,7 +644,7 @@ exercise("11.3", rate)
 #
 # <details><summary>Hint 2</summary>
 #
-# (step + 1)/(W + 1) is right during the warm-up, and reaches 1 just after it. Then it must stop growing.
+# (step + 1)/(U + 1) is right during the warm-up, and reaches 1 just after it. Then it must stop growing.
 #
 # </details>
 

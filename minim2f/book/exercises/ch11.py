@@ -105,11 +105,11 @@ def rate(step: int, steps: int, warmup: int) -> float:
     Args:
         step: number of the step; 0 is the first.
         steps: T, of the whole run.
-        warmup: W, steps over which the rate grows; 0 for none.
+        warmup: U, steps over which the rate grows; 0 for none.
 
     Returns:
-        Divided by 10 from 0.889 T on, once more from 0.963 T on; in step 0, 1, ... W-1 only
-        1/(W+1), 2/(W+1), ... W/(W+1) of it.
+        Divided by 10 from 0.889 T on, once more from 0.963 T on; in step 0, 1, ... U-1 only
+        1/(U+1), 2/(U+1), ... U/(U+1) of it.
     """
     done = step / steps
     drops = (done >= 0.889) + (done >= 0.963)

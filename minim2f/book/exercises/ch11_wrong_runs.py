@@ -18,15 +18,15 @@ def _rate(drops=lambda s, n: (s >= 0.889 * n) + (s >= 0.963 * n), growth=None, c
 RATE = [
     Wrong(
         _rate(growth=lambda s, w: min(1.0, s / w) if w else 1.0),
-        "step 0 would learn nothing: it has 1/(W+1) of the rate",
+        "step 0 would learn nothing: it has 1/(U+1) of the rate",
     ),
     Wrong(
         _rate(growth=lambda s, w: min(1.0, (s + 1) / w) if w else 1.0),
-        "step W-1 has W/(W+1) of the rate, and only step W all of it",
+        "step U-1 has U/(U+1) of the rate, and only step U all of it",
     ),
     Wrong(
         _rate(growth=lambda s, w: min(1.0, (s + 1) / w)),
-        "W may be 0, and then nothing grows",
+        "U may be 0, and then nothing grows",
     ),
     Wrong(
         _rate(growth=lambda s, w: min(1.0, s / (w + 1))),
