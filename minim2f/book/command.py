@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the chapters are")
         if run in (run_student, run_lecture, run_html, run_slides):
             out = Path("out") / run.__name__.removeprefix("run_")
-            sub.add_argument("-o", "--out", type=Path, default=out, help=f"folder, {out} by default")
+            sub.add_argument("-o", "--out", type=Path, default=out, help=f"{out} by default")
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
     sub.add_argument("--steps", type=count, help="training steps of each run")

@@ -17,8 +17,9 @@ from PIL import Image
 from minim2f.book.cells import FENCE, FOLD, tags
 
 LINES = 15  # of text that fit on a slide beneath its heading
+FEW = 4  # lines that are not worth a slide: what follows joins them, drawn a little smaller
 CHARACTERS = 88  # of text in a line
-FIGURE = (1200, 440, 38)  # pixels: the widest figure, the highest, and a line of text
+FIGURE = (1200, 490, 38)  # pixels: the widest figure, the highest, and a line of text
 PROSE = ("You will be able to", "Predict", "Recap")  # parts that are shown although all is prose
 HEADING = re.compile(r"(#{1,3}) (.+)")
 ANSWER = re.compile(r"<summary>.*?</summary>(.*?)</details>", re.DOTALL)
@@ -73,7 +74,7 @@ def _parts(cells: list[NotebookNode]) -> Iterator[list[NotebookNode]]:
         if cell.source.startswith("## ") and cell.cell_type == "markdown" and part:
             yield part
             part = []
-        if not {"setup", "solution"} & tags(cell) and _own_type(cell) != "skip":
+        if not {"setup", "solution"} & tags(cell):
             part.append(cell)
     yield part
 
@@ -87,6 +88,8 @@ def _shown(cells: list[NotebookNode], chapter: str) -> list[Piece]:
     pieces, title, first = [], "", True
     for cell in cells:
         kind = _own_type(cell)
+        if kind == "skip":
+            continue
         if kind or cell.cell_type == "code":
             kept = [cell] if kind else _code_and_outputs(cell)
             pieces += [Piece(part, title, _folded(c), _height_of_cell(c), kind) for c in kept]
@@ -122,7 +125,7 @@ def _text(part: str, title: str, block: str, lead: bool = False) -> Piece:
 
 
 def _code_and_outputs(cell: NotebookNode) -> list[NotebookNode]:
-    """A code cell cut up: its code, each figure with its caption, each table, what it printed.
+    """A code cell cut up: its code and what it printed, each figure with its caption, each table.
 
     Code and print are shown of cells tagged "demo", figures and tables of all.
     """
@@ -134,7 +137,9 @@ def _code_and_outputs(cell: NotebookNode) -> list[NotebookNode]:
         data = output.get("data", {})
         if caption_of and data.get("text/markdown", "").startswith("*"):
             caption_of.outputs.append(output)
-        elif data or demo:
+        elif demo and not data and cut:
+            cut[-1].outputs.append(output)
+        elif demo or data:
             cut.append(new_code_cell(outputs=[output], metadata={"tags": ["hide-input"]}))
         caption_of = cut[-1] if "image/png" in data else None
     return cut
@@ -150,8 +155,10 @@ def _folded(cell: NotebookNode) -> NotebookNode:
 def _dealt(pieces: list[Piece]) -> Iterator[NotebookNode]:
     """The cells of all slides after the first, each slide beneath its heading."""
     before, full = None, 0.0
-    for piece in pieces:
-        kind = piece.slide_type or _place(piece, before, full)
+    for piece, after in zip(pieces, [*pieces[1:], None]):
+        announces = after and piece.cell.source.endswith(":")  # stays with what it announces
+        needed = piece.lines + (after.lines if announces else 0.0)
+        kind = piece.slide_type or _place(piece, before, full, needed)
         if kind in ("slide", "subslide"):
             if not piece.cell.source.startswith("#"):
                 yield _placed(new_markdown_cell(_heading(piece)), kind)
@@ -161,11 +168,12 @@ def _dealt(pieces: list[Piece]) -> Iterator[NotebookNode]:
         before, full = piece, full + piece.lines
 
 
-def _place(piece: Piece, before: Piece | None, full: float) -> str:
+def _place(piece: Piece, before: Piece | None, full: float, needed: float) -> str:
     """Where the rule puts a piece: on a new part's first slide, on one beneath, on the same."""
     if before is None or piece.part != before.part:
         return "slide"
-    return "subslide" if piece.title != before.title or full + piece.lines > LINES else "-"
+    too_much = full > FEW and full + needed > LINES
+    return "subslide" if too_much or piece.title != before.title else "-"
 
 
 def _heading(piece: Piece) -> str:
