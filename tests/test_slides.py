@@ -246,6 +246,7 @@ def test_a_full_slide_goes_on_under_the_same_heading():
 def test_a_chapter_overrules_the_rule_cell_by_cell():
     _, *parts = _slides(
         _text("## Look\n\nFirst.", slide_type="skip"),
+        _code("remember = 'this'", "demo", slide_type="notes"),
         _code("a = 1", outputs=[_printed("said")], slide_type="slide"),
         _code("b = 2", "hide-input", outputs=[_printed("more")], slide_type="-"),
         _text("## Aside\n\nWhole.\n\nCell.", slide_type="slide"),

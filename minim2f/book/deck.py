@@ -54,9 +54,9 @@ def deck(notebook: NotebookNode) -> NotebookNode:
       high all the same, the page draws smaller.
 
     A chapter overrules this for one cell with nbconvert's own metadata `slideshow.slide_type`:
-    "skip" leaves the cell out; "slide", "subslide", "fragment", "notes" and "-" show it whole, on
-    a new slide, on one beneath, at a key press, to the speaker alone, or with what is before it.
-    Solutions stay out even so.
+    "skip" and "notes" leave the cell out; "slide", "subslide", "fragment" and "-" show it whole,
+    on a new slide, on one beneath, at a key press, or with what is before it. In a script that is
+    `# %% slideshow={"slide_type": "skip"}`. Solutions stay out even so.
     """
     card, *cells = copy.deepcopy(notebook).cells
     title, *rest = _blocks(card.source)
@@ -88,7 +88,7 @@ def _shown(cells: list[NotebookNode], chapter: str) -> list[Piece]:
     pieces, title, first = [], "", True
     for cell in cells:
         kind = _own_type(cell)
-        if kind == "skip":
+        if kind in ("skip", "notes"):
             continue
         if kind or cell.cell_type == "code":
             kept = [cell] if kind else _code_and_outputs(cell)
