@@ -11,7 +11,7 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data bench chapter notebooks student lecture html clean
+.PHONY: help demo test lab data bench chapter notebooks student lecture html slides clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ lecture: .venv/stamp ## only the cells to show in class: out/lecture
 
 html: .venv/stamp ## the chapters as web pages: out/html
 	$(RUN) -m minim2f book html
+
+slides: .venv/stamp ## slides to lecture from, without a network: out/slides (N=07 for one chapter)
+	$(RUN) -m minim2f book slides $(N)
 
 clean: ## back to a fresh clone; fetched pictures stay
 	rm -rf .venv out .pytest_cache .ruff_cache

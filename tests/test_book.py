@@ -463,7 +463,7 @@ def test_web_pages_keep_the_alt_text(chapter, tmp_path):
 
 
 def test_an_unknown_number_is_named(chapter, capsys):
-    for action in ("build", "audit", "student", "lecture", "html"):
+    for action in ("build", "audit", "student", "lecture", "html", "slides"):
         assert main(["book", action, "42", "--folder", str(chapter.script.parent)]) == 1
         assert re.search(r"no chapter \[42\].*99_softmax.py", capsys.readouterr().err)
     assert main(["book", "experiment", "00"]) == 1

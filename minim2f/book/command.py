@@ -1,4 +1,4 @@
-"""The commands of the book: minim2f book build | audit | student | lecture | html | ..."""
+"""The commands of the book: minim2f book build | audit | student | lecture | html | slides ..."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from minim2f.book.chapter import NOTEBOOKS, Chapter, chapters
 from minim2f.book.html import write_html
 from minim2f.book.new import new
 from minim2f.book.pictures import draw_pictures
+from minim2f.book.slides import write_slides
 from minim2f.commands.arguments import count
 
 
@@ -44,6 +45,11 @@ def run_lecture(args: argparse.Namespace) -> None:
 def run_html(args: argparse.Namespace) -> None:
     """Writes web pages, with the alt text of every figure."""
     write_html(chapters(args.folder, args.numbers), args.out)
+
+
+def run_slides(args: argparse.Namespace) -> None:
+    """Writes decks of slides to lecture from, each a file that needs no network."""
+    write_slides(chapters(args.folder, args.numbers), args.out)
 
 
 def run_experiment(args: argparse.Namespace) -> None:
@@ -76,13 +82,13 @@ def main(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("minim2f book", description="The book's notebooks.")
     actions = parser.add_subparsers(required=True, metavar="action")
-    for run in (run_build, run_audit, run_student, run_lecture, run_html):
+    for run in (run_build, run_audit, run_student, run_lecture, run_html, run_slides):
         sub = _action(actions, run)
         sub.add_argument("numbers", nargs="*", metavar="NN", help="chapters, all by default")
         sub.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the chapters are")
-        if run in (run_student, run_lecture, run_html):
+        if run in (run_student, run_lecture, run_html, run_slides):
             out = Path("out") / run.__name__.removeprefix("run_")
-            sub.add_argument("--out", type=Path, default=out, help=f"folder, {out} by default")
+            sub.add_argument("-o", "--out", type=Path, default=out, help=f"{out} by default")
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
     sub.add_argument("--steps", type=count, help="training steps of each run")
