@@ -1,0 +1,225 @@
+"""What usually goes wrong in the exercises of chapter 15, each mistake with its hint."""
+
+from __future__ import annotations
+
+import torch
+
+from minim2f.book.exercises import Wrong
+
+# ---- 15.1 thirds
+
+OLD = ".self_attention.in_proj."
+
+
+def _thirds(tensors, letters="qkv", cut=lambda t: t.chunk(3), fits=lambda name: OLD in name):
+    renamed = {}
+    for name, tensor in tensors.items():
+        if fits(name):
+            head, _, leaf = name.partition(OLD)
+            for letter, third in zip(letters, cut(tensor)):
+                renamed[f"{head}.self_attn.{letter}_proj.{leaf}"] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def _interleaved(tensor):
+    return [tensor[i::3] for i in range(3)]
+
+
+def _cross_too(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        head, found, leaf = name.partition("_attention.in_proj.")
+        if found:
+            for letter, third in zip("qkv", tensor.chunk(3)):
+                renamed[f"{head}_attn.{letter}_proj.{leaf}"] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def _all_renamed(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        renamed[name.replace("self_attention", "self_attn")] = tensor
+    return _thirds_of_new(renamed)
+
+
+def _thirds_of_new(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        head, found, leaf = name.partition("in_proj.")
+        if found and "self_attn" in name:
+            for letter, third in zip("qkv", tensor.chunk(3)):
+                renamed[f"{head}{letter}_proj.{leaf}"] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def _only_found(tensors):
+    return {name: t for name, t in _thirds(tensors).items() if "self_attn." in name}
+
+
+def _ends_in(leaf):
+    return lambda tensors: _thirds(tensors, fits=lambda name: OLD + leaf in name)
+
+
+THIRDS = [
+    Wrong(
+        lambda tensors: _thirds(tensors, cut=lambda t: t.chunk(3, -1)),
+        "queries, keys and values are stacked as rows: cut along the first axis",
+    ),
+    Wrong(
+        lambda tensors: _thirds(tensors, cut=_interleaved),
+        "not every third row: the first third of the rows makes queries, then come keys, values",
+    ),
+    Wrong(
+        lambda tensors: _thirds(tensors, cut=lambda t: t.split(3)),
+        "split(3) makes pieces of three rows; three pieces are wanted",
+    ),
+    *(
+        Wrong(
+            lambda tensors, letters=letters: _thirds(tensors, letters),
+            "right names, but not on the right thirds: queries come first, then keys, then values",
+        )
+        for letters in ("kqv", "vkq", "qvk", "kvq", "vqk")
+    ),
+    Wrong(_cross_too, "cross-attention keeps its in_proj in one piece, as its name says"),
+    Wrong(_all_renamed, "only in_proj gets other names: out_proj of self-attention stays"),
+    Wrong(_only_found, "the tensors with other names are gone: a model needs them all"),
+    Wrong(
+        lambda tensors: tensors | _thirds(tensors),
+        "the stacked tensors are still there beside their thirds: a strict load refuses them",
+    ),
+    Wrong(_ends_in("weight"), "the biases are stacked as the weights are: split them too"),
+    Wrong(_ends_in("bias"), "only the biases are split: the weights have thirds too"),
+]
+
+# ---- 15.2 a class head by names
+
+
+def _carried(weight, bias, old, new, fresh_weight, fresh_bias, row=None, last=True):
+    w, b = fresh_weight.clone(), fresh_bias.clone()
+    for k, name in enumerate(new):
+        if name in old:
+            from_ = old.index(name) if row is None else row(k, old.index(name))
+            w[k], b[k] = weight[from_], bias[from_]
+    if last:
+        w[-1], b[-1] = weight[-1], bias[-1]
+    return w, b
+
+
+def _by_place(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = fresh_weight.clone(), fresh_bias.clone()
+    count = min(len(old), len(new))
+    w[:count], b[:count] = weight[:count], bias[:count]
+    w[-1], b[-1] = weight[-1], bias[-1]
+    return w, b
+
+
+def _all_rows_by_place(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = fresh_weight.clone(), fresh_bias.clone()
+    count = min(len(weight), len(w))
+    w[:count], b[:count] = weight[:count], bias[:count]
+    return w, b
+
+
+def _zeros(weight, bias, old, new, fresh_weight, fresh_bias):
+    return _carried(weight, bias, old, new, fresh_weight * 0, fresh_bias * 0)
+
+
+def _weights_alone(weight, bias, old, new, fresh_weight, fresh_bias):
+    return _carried(weight, bias, old, new, fresh_weight, fresh_bias)[0], fresh_bias
+
+
+def _weight_only(*heads):
+    return _carried(*heads)[0]
+
+
+def _in_place(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = _carried(weight, bias, old, new, fresh_weight, fresh_bias)
+    fresh_weight.copy_(w), fresh_bias.copy_(b)
+    return fresh_weight, fresh_bias
+
+
+def _last_by_number(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = _carried(weight, bias, old, new, fresh_weight, fresh_bias, last=False)
+    if len(old) < len(w):
+        w[len(old)], b[len(old)] = weight[-1], bias[-1]
+    return w, b
+
+
+HEADS = [
+    Wrong(
+        lambda *heads: _carried(*heads, last=False),
+        "'no object' is a class of both heads: its last row can be kept as well",
+    ),
+    Wrong(_by_place, "row k of both heads may be other classes: find each row by its name"),
+    Wrong(_all_rows_by_place, "row k of both heads may be other classes: find rows by name"),
+    Wrong(
+        lambda *heads: _carried(*heads, row=lambda k, found: k),
+        "a name sits at another number in the old head: ask `old` where it is",
+    ),
+    Wrong(_last_by_number, "'no object' is the last row of each head, whatever its number"),
+    Wrong(_zeros, "a class that nobody knows keeps its fresh row; zeros are not asked for"),
+    Wrong(_weights_alone, "the weights are right, but each row has a bias, too"),
+    Wrong(_weight_only, "two tensors are wanted, weight and bias"),
+    Wrong(_in_place, "your function changes its input fresh_weight: work on a copy of it"),
+]
+
+# ---- 15.3 more queries
+
+
+def _rows(table, noise):
+    return torch.arange(len(noise)) % len(table)
+
+
+def _interleaved_rows(table, noise):
+    times = -(-len(noise) // len(table))
+    row = torch.arange(len(table)).repeat_interleave(times)[: len(noise)]
+    return table[row] + noise * (torch.arange(len(noise)) >= len(table))[:, None]
+
+
+def _noise_alone(table, noise):
+    return torch.cat([table, noise[len(table) :]])[: len(noise)]
+
+
+def _never_fewer(table, noise):
+    copies = table[_rows(table, noise)][len(table) :] + noise[len(table) :]
+    return torch.cat([table, copies])
+
+
+def _early_noise(table, noise):
+    many = table[_rows(table, noise)].clone()
+    count = max(len(noise) - len(table), 0)
+    many[len(table) :] += noise[:count]
+    return many
+
+
+def _last_row_again(table, noise):
+    row = torch.arange(len(noise)).clamp(max=len(table) - 1)
+    return table[row] + noise * (torch.arange(len(noise)) >= len(table))[:, None]
+
+
+def _once_more(table, noise):
+    return torch.cat([table, table + noise[len(table) : 2 * len(table)]])[: len(noise)]
+
+
+QUERIES = [
+    Wrong(
+        lambda table, noise: table[_rows(table, noise)],
+        "copies without noise are twins: equal queries get equal gradients, and stay equal",
+    ),
+    Wrong(
+        lambda table, noise: table[_rows(table, noise)] + noise,
+        "the learned queries were good as they are: only their copies get noise",
+    ),
+    Wrong(_noise_alone, "the new queries are noise alone: start them from copies of learned ones"),
+    Wrong(_interleaved_rows, "all learned rows come first, in their order, and then again"),
+    Wrong(_last_row_again, "that repeats the last row: start again from the first one"),
+    Wrong(_never_fewer, "fewer queries may be asked for: then the first ones stay"),
+    Wrong(_early_noise, "row n of the result gets row n of the noise, not the noise from 0 on"),
+    Wrong(_once_more, "twice may not be enough: repeat the rows until there are as many as asked"),
+]
