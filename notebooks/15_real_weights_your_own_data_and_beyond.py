@@ -50,7 +50,7 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # <details><summary>Answer</summary>
 #
 # Only the class head knows how many classes there are: 5 + 1 rows of 64 weights, and 6 biases, 390 numbers. Everything else can stay. That is why
-# a few pictures are enough.
+# few pictures can be enough.
 #
 # </details>
 
@@ -260,23 +260,21 @@ def terminal(line):
 terminal("data check mine")
 
 # %% [markdown] tags=["demo"]
-# Now **fine-tuning**: training that starts from a trained model. 30 steps, where `tiny` took 9,000. Since the folder has no splits, a fifth of its
+# Now **fine-tuning**: training that starts from a trained model. 20 steps, where `tiny` took 9,000. Since the folder has no splits, a fifth of its
 # pictures is **held out**: never learned, only measured. `miou`, the mean over classes of the intersection over union, is 1 for a perfect result.
 
 # %% tags=["demo"]
-terminal("train --data mine --init tiny --steps 30 --warmup 10 -o tuned")
+terminal("train --data mine --init tiny --steps 20 --warmup 10 -o tuned")
 
 # %% [markdown] tags=["demo"]
 # And the same from random weights:
 
 # %% tags=["demo"]
-terminal("train --data mine --preset tiny --steps 30 --warmup 10 -o scratch")
-terminal("eval tuned")
-terminal("eval scratch")
+terminal("train --data mine --preset tiny --steps 20 --warmup 10 -o scratch")
 
 # %% [markdown]
-# Two lines are worth reading in every run. *held out*: on what it will be measured. *The first step's loss*: far below what random
-# weights give, if the trained ones have arrived.
+# Two lines are worth reading in every run. *held out*: on what it will be measured. *The first step's loss*: clearly below what random
+# weights should give, if trained ones have arrived. `minim2f predict` then takes new pictures; here, three of them:
 
 # %% tags=["demo"]
 def classes_of(model, image):
@@ -296,25 +294,27 @@ found = [[classes_of(m, scene.image) for m in (tuned, scratch)] for scene in uns
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-colors = ["#e4e4e4", "#56B4E9", "#3f8f5f", "#9c3a00", "#000000", "#ffffff"]  # the last is void
-titles = ["picture", "truth", "from tiny, 30 steps", "from random, 30 steps"]
+colors = ["#cccccc", "#56B4E9", "#3f8f5f", "#7a2b00", "#000000", "#ffffff"]  # the last is void
+titles = ["picture", "truth", "from tiny, 20 steps", "from random, 20 steps"]
 fig, axes = plt.subplots(3, 4, figsize=(7.2, 5.9), layout="constrained")
+for ax, title in zip(axes[0], titles):
+    ax.set_title(title)
 for row, scene, truth, results in zip(axes, unseen, truths, found):
     row[0].imshow(scene.image.permute(1, 2, 0))
     for ax, classes in zip(row[1:], [truth, *results]):
         ax.imshow(classes.clamp(max=5), cmap=ListedColormap(colors), vmin=0, vmax=5)
-    for ax, title in zip(row, titles):
-        ax.set(xticks=[], yticks=[], title=title if row is axes[0] else "")
+    for ax in row:
+        ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
 patches = [Patch(facecolor=c, edgecolor="black", label=n) for c, n in zip(colors, [*OWN, "void"])]
 fig.legend(handles=patches, loc="outside lower center", ncols=6)
 show(
     fig,
     "Three new scenes, one a row: the picture, the true classes, and what two models make of it. The "
-    "model that started from tiny draws outlines close to the truth; the one that started from random "
-    "weights draws coarse blobs, and misses or misnames small things.",
-    "Scenes that no model has seen. Where the truth is void (white), a model may say anything: that is not "
-    "measured. Sharp outlines with wrong classes would mean that only the class head failed.",
+    "model that started from tiny draws most outlines close to the truth; the one that started from random "
+    "weights finds sky and ground, and coarse blobs in place of things.",
+    "Scenes that neither model has seen. Where the truth is void (white), a model may say anything: that is "
+    "not measured. Sharp outlines with wrong classes would mean that only the class head failed.",
 )
 
 # %% [markdown]
@@ -361,17 +361,18 @@ class Logits(torch.nn.Module):
 plain, images = Logits(tuned).eval(), torch.randn(1, 3, 96, 128)
 with torch.no_grad():
     expected = plain(images)
-    torch.export.save(torch.export.export(plain, (images,)), box / "tuned.pt2")
-    same(torch.export.load(box / "tuned.pt2").module()(images), expected, tolerance=1e-3)
+    torch.export.save(torch.export.export(plain, (images,), strict=False), box / "tuned.pt2")
+    exported = torch.export.load(box / "tuned.pt2").module()
+    same(exported(images), expected, tolerance=1e-3)
 
 # %% [markdown]
 # The graph fits the size of picture that it was made with, and no other. So export for each size that you need, and pad pictures to it.
 
 # %%
 try:
-    torch.export.load(box / "tuned.pt2").module()(torch.randn(1, 3, 96, 160))
-except (AssertionError, RuntimeError, ValueError) as error:
-    print(type(error).__name__, "for a picture of another width")
+    exported(torch.randn(1, 3, 96, 160))
+except (AssertionError, RuntimeError, ValueError):
+    print("refused: a picture of another width")
 
 # %% [markdown] tags=["demo"]
 # **ONNX** is a form of such graphs that does not need PyTorch either. PyTorch writes it by *tracing*; the library then runs its slow, plain operations by itself, since
@@ -397,10 +398,10 @@ else:
 #
 # ### What is a trained start worth?
 #
-# *Hypothesis.* From `tiny`, a model is better after every number of steps. Carrying over the rows of *sea*, *kite* and "no object" (exercise 15.2) helps in the
-# first steps only, since the three other classes need learning anyway.
+# *Hypothesis.* From `tiny`, a model is better after every number of steps. To keep rows of its class head as well helps in the first steps only, since three
+# classes need learning anyway. "Quiet" keeps the row of "no object"; "carried" those of *sea* and *kite*, too (exercise 15.2).
 #
-# Each seed has 40 pictures of its own to learn from, and 40 others to measure on. All three starts of a seed see the same pictures in the
+# Each seed has 40 pictures of its own to learn from, and 40 others to measure on. All four starts of a seed see the same pictures in the
 # same order. The runs took minutes, so they are stored; `read` gives them, and the command that repeats them.
 
 # %%
@@ -411,28 +412,31 @@ print(stored["command"])
 steps = [int(step) for step in stored["runs"][0]["miou"]]
 miou = {
     start: torch.tensor([list(run["miou"].values()) for run in stored["runs"] if run["variant"] == start])
-    for start in ("random", "tiny", "carried")
-}  # (seeds, marks) each
-gain, extra = miou["tiny"] - miou["random"], miou["carried"] - miou["tiny"]
+    for start in ("random", "tiny", "quiet", "carried")
+}  # (seeds, numbers of steps) each
+differences = [miou["tiny"] - miou["random"], miou["quiet"] - miou["tiny"], miou["carried"] - miou["tiny"]]
 
 # %% tags=["hide-input"]
-def spread(values):
-    return f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
-
 def change(values):
-    return f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
+    text = f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
+    return text.replace("-0.00", "0.00").replace("+0.00", "0.00").replace("-", "−")
 
-header = ["steps", "random", "tiny", "carried", "tiny − random", "carried − tiny"]
-table(
-    header,
-    [
-        [step, *(spread(miou[start][:, i]) for start in miou), change(gain[:, i]), change(extra[:, i])]
-        for i, step in enumerate(steps)
-    ],
-)
+header = ["steps", *miou, "tiny − random", "quiet − tiny", "carried − tiny"]
+rows = []
+for i, step in enumerate(steps):
+    means = [f"{values[:, i].mean():.2f}" for values in miou.values()]
+    rows.append([step, *means, *(change(values[:, i]) for values in differences)])
+table(header, rows)
 
 # %% [markdown]
-# @VERDICT@
+# The first columns are means over the five seeds; a difference is taken within each seed, with its smallest and largest value.
+#
+# **A trained start: confirmed.** It is ahead at every number of steps, in each seed: by 0.3 to 0.5 after 20 steps, and still by more than 0.1 after 160. By then each picture was
+# seen 32 times, and random weights are about where `tiny` was between 10 and 20 steps. What `tiny` brings is how things look and where they end, and your
+# pictures are of the same kind as those that it knows. How much remains with pictures of another kind was not measured.
+#
+# **Kept rows: confirmed.** "Carried" is ahead by 0.25 to 0.4 after 5 steps, since two of five classes are right at once. From 20 steps on, no difference is left:
+# once the vectors are good, a row of the head is learned quickly. To keep "no object" alone changes little, and not always for the better.
 
 # %% [markdown]
 # ### On photographs
@@ -448,7 +452,8 @@ except FileNotFoundError:
     print("`minim2f data fetch` (10 MB) gets the photographs for this plan")
 
 # %% [markdown]
-# @PHOTOS@
+# 133 classes, and up to 39 segments in one photograph: the plan takes a quarter more queries than that. So class head *and* queries start anew, and the first loss is near that of
+# random weights. And 59 classes never occur: no training can learn these from 26 photographs.
 
 # %% [markdown] tags=["demo"]
 # ### Without decoder and pixel decoder
@@ -518,13 +523,13 @@ optimizer = torch.optim.AdamW(successor.parameters(), lr=2e-3)
 with shapes.watch() as seen:
     successor(batch)
 losses = []
-for _ in range(60):
+for _ in range(40):
     loss = sum(criterion(successor(batch), targets).values())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     losses.append(loss.item())
-print(f"loss {losses[0]:.1f} at first, {losses[-1]:.1f} after 60 steps")
+print(f"loss {losses[0]:.1f} at first, {losses[-1]:.1f} after 40 steps")
 assert losses[-1] < 0.7 * losses[0]
 
 # %% tags=["hide-input"]
@@ -540,7 +545,7 @@ shape_table(
 
 # %% [markdown]
 # It learns. Whether it is as good, a toy cannot say: the paper's claim is that a *large* vision transformer, trained before on very many pictures, does by itself what pyramid
-# and decoder were built for, and is then faster. In training, EoMT's queries attend only inside their masks, as in chapter 7; the masks are switched off bit by bit, so that in
+# and decoder were built for, and is faster without them. In training, EoMT's queries attend only inside their masks, as in chapter 7; the masks are switched off bit by bit, so that in
 # use there are none, as above. Exercise 15.4 writes them.
 
 # %% [markdown] tags=["demo"]
@@ -567,19 +572,20 @@ print({name: round(loss.item()) for name, loss in loss_of.items()}, "random:", r
 assert loss_of["tiny"] < 0.25 * loss_of["empty"] and loss_of["empty"] > 0.75 * expected_loss(tiny.config)
 
 # %% [markdown]
+# No tensor arrived. (The 12 that are unexpected but not missing count the batches that a norm has seen; PyTorch forgives these.)
+#
 # **How to notice it in your own training.** The first loss is that of random weights (chapter 10). Look at what `load_state_dict` returns, or leave it strict.
 # `minim2f.load` is always strict, and names each tensor that is missing, surplus, or of another shape.
 #
 # ### Right masks, wrong names
 #
-# A colleague sorts `classes.txt` by the alphabet, after the training. Now number 0 is called *kite*, and so on. `data check` finds no fault. What happens to the
-# mIoU?
+# A colleague sorts `classes.txt` by the alphabet, after the training. Now number 0 is called *kite*, and so on. `data check` can find no fault. What happens to the
+# mIoU? (`eval` notices, by the names and sizes of the files, that `tuned` learned from most of these pictures, and says so.)
 
 # %%
 shutil.copytree(box / "mine", box / "sorted")
 (box / "sorted" / "classes.txt").write_text("\n".join(sorted(OWN)), "utf-8")
-for folder in ("mine", "sorted"):
-    terminal(f"eval tuned --data {folder} --eval-split all --per-class")
+terminal("eval tuned --data sorted --per-class")
 
 # %%
 pixels = torch.stack(truths), torch.stack([classes for classes, _ in found])
@@ -594,8 +600,10 @@ for k, name in enumerate(OWN):
 table(["number", "its name in training", "its name now", "the model says", "on so many of its pixels"], rows)
 
 # %% [markdown]
-# The masks are as good as ever; only the names moved. **How to notice it in your own training.** The mIoU is near 0, even below chance, while pictures of the
-# results show perfect outlines; and each class is taken for exactly one other.
+# The masks are as good as before; only the names moved: the model still says *sky* where number 0 is, but number 0 is now called *kite*.
+#
+# **How to notice it in your own training.** The mIoU is near 0 while pictures of the
+# results show good outlines, and each class is taken for exactly one other.
 
 # %% [markdown]
 # ## Exercises
@@ -660,7 +668,7 @@ exercise("15.2", carry_over)
 #
 # Your pictures hold up to 35 segments, `tiny` has 16 queries; you want 40. Make the new table from the learned one: its rows in their order, and again from the
 # first, as often as need be. Row n, if it is such a copy, gets row n of `noise` added. Where fewer are wanted, the first ones stay. (Without noise, a
-# copy is a **twin**: both see and say the same, so both get the same gradient where matching lets them, and one of two equal answers is always surplus.)
+# copy is a **twin**: both see and say the same, and one of two equal answers is always surplus.)
 
 # %%
 def more_queries(table, noise):
@@ -717,11 +725,11 @@ exercise("15.4", joint_mask)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | other classes | – | a tensor of another shape is skipped, with a warning | renewed when the names differ, and said; a strict load for all else |
+# | other classes | – | a tensor of another shape is skipped, with a warning | renewed when the names differ, and said; all else must fit |
+# | names of the classes | – | not in the file | in the file's header; Hugging Face: in `config.json` |
 # | files | – | pickles, which run what is in them | safetensors; pickles are read without running them |
-# | q, k, v of self-attention | – | stacked | stacked; Hugging Face keeps them apart |
-# | attention mask, exported | – | masks resized in each layer | features resized once: the same numbers |
-# | fine-tuning | backbone from ImageNet, at a tenth of the rate | the same | `--init` with any model; for `tiny`, one rate for all |
+# | q, k, v of self-attention | – | stacked | stacked; Hugging Face: apart |
+# | start of training | backbone from ImageNet, at a tenth of the rate | the same | also `--init` with any model; for `tiny`, one rate for all |
 
 # %% [markdown]
 # ## In the library

@@ -58,6 +58,15 @@ def _thirds_of_new(tensors):
     return renamed
 
 
+def _half_renamed(tensors):
+    renamed = {}
+    for name, tensor in _thirds(tensors).items():
+        if "_proj" in name and "in_proj" not in name and "out_proj" not in name:
+            name = name.replace("self_attn", "self_attention")
+        renamed[name] = tensor
+    return renamed
+
+
 def _only_found(tensors):
     return {name: t for name, t in _thirds(tensors).items() if "self_attn." in name}
 
@@ -88,6 +97,7 @@ THIRDS = [
     ),
     Wrong(_cross_too, "cross-attention keeps its in_proj in one piece, as its name says"),
     Wrong(_all_renamed, "only in_proj gets other names: out_proj of self-attention stays"),
+    Wrong(_half_renamed, "two things change in a name: self_attention, too, becomes self_attn"),
     Wrong(_only_found, "the tensors with other names are gone: a model needs them all"),
     Wrong(
         lambda tensors: tensors | _thirds(tensors),

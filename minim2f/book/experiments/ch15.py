@@ -49,7 +49,7 @@ def label_map(scene: Sample, names: list[str]) -> np.ndarray:
 
 
 def experiment(steps: int = 160, seeds: int = 5, unseen: int = 40) -> None:
-    """Trains from random weights, from the tiny model, and with its known classes carried over.
+    """Trains from random weights, from the tiny model, and with rows of its class head kept.
 
     Args:
         steps: of each training run.
@@ -62,7 +62,7 @@ def experiment(steps: int = 160, seeds: int = 5, unseen: int = 40) -> None:
         return lambda seed: _learn(start, seed, steps, unseen)
 
     options = {"steps": steps, "seeds": seeds, "unseen": unseen}
-    variants = {start: learn(start) for start in ("random", "tiny", "carried")}
+    variants = {start: learn(start) for start in ("random", "tiny", "quiet", "carried")}
     repeat("15_own_data", options, settings, variants)
 
 
@@ -102,8 +102,8 @@ def model_for(categories: list[dict], start: str, seed: int) -> Mask2Former:
 
     Args:
         categories: the classes.
-        start: "random" weights; "tiny", the trained model with a new class head; "carried", the
-            same, with the rows of those classes that it knows.
+        start: "random" weights; "tiny", the trained model with a new class head; "quiet", the
+            same, but "no object" is kept; "carried", the classes that both know are kept as well.
         seed: of all that is random.
     """
     torch.manual_seed(seed)
@@ -112,11 +112,11 @@ def model_for(categories: list[dict], start: str, seed: int) -> Mask2Former:
         return Mask2Former(preset("tiny", **own))
     with redirect_stdout(StringIO()):  # which says each time that the head is new
         model = load("tiny", categories=categories)
-    if start == "carried":
-        known, head = load("tiny"), model.decoder.class_head
-        names = [[c["name"] for c in m.config.categories] for m in (known, model)]
-        trained = known.decoder.class_head
-        rows = carry_over(trained.weight, trained.bias, *names, head.weight, head.bias)
+    if start in ("quiet", "carried"):
+        trained, head = load("tiny").decoder.class_head, model.decoder.class_head
+        old = [c["name"] if start == "carried" else "" for c in CATEGORIES]
+        new = [c["name"] for c in categories]
+        rows = carry_over(trained.weight, trained.bias, old, new, head.weight, head.bias)
         with torch.no_grad():
             head.weight.copy_(rows[0])
             head.bias.copy_(rows[1])
