@@ -3,7 +3,7 @@
 #
 # You take a trained model out of this book: into other people's files, to your own classes and pictures, into other programs, and to its successors.
 #
-# *read 60 min · run 40 s CPU · exercises 50 min*
+# *read 60 min · run 30 s CPU · exercises 50 min*
 #
 # **Needs** chapters 8 and 10 · **Library** [`minim2f/checkpoints/names.py`](../minim2f/checkpoints/names.py), [`minim2f/checkpoints/read.py`](../minim2f/checkpoints/read.py) · **Paper** section 4
 
@@ -37,9 +37,9 @@ setup(seed=0)
 where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads")
 
 # %% [markdown]
-# The lit stages learn. Their numbers are tensors, each with a name such as `decoder.class_head.weight`; PyTorch's **state dict** maps names
-# to tensors, and a **checkpoint** is a file that holds one. Mask2Former has N **queries**. Each ends as a vector of C channels, from which the **class head**, a
-# linear layer, makes K+1 logits: K classes, and "no object" as the last. The mask head makes E' from it; the mask is the product of E' with the
+# The lit stages learn. PyTorch's **state dict** maps names such as `decoder.class_head.weight` to their tensors; a **checkpoint** is a file that holds one.
+# Mask2Former's N **queries** each end as a vector of C channels. From it the **class head**, a
+# linear layer, makes K+1 logits, for K classes and "no object", and the mask head makes E'; the mask is the product of E' with the
 # pixel features F_pixel. The model `tiny` was trained on drawn scenes: K = 13, N = 16, C = 64.
 
 # %% [markdown]
@@ -49,8 +49,7 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 #
 # <details><summary>Answer</summary>
 #
-# Only the class head knows how many classes there are: 5 + 1 rows of 64 weights, and 6 biases, 390 numbers. Everything else can stay. That is why
-# few pictures can be enough.
+# Only those of the class head: 5 + 1 rows of 64 weights, and 6 biases, 390 numbers. So few pictures can be enough.
 #
 # </details>
 
@@ -67,8 +66,8 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # | 1 kite | 0, 2 | 0 | | 1 dog | 0.1, −0.1 | 0 | random |
 # | 2 no object | −1, −1 | 1 | | 2 no object | −1, −1 | 1 | old row 2 |
 #
-# A query with the vector (1, 3) had the logits 1 for sea, 2 · 3 = 6 for kite, and −1 − 3 + 1 = −3 for "no object". Its new ones are 6, 0.1 − 0.3 = −0.2, and
-# −3: it still says kite, before any training. Only the row of the dog has to be learned.
+# A query with the vector (1, 3) had the logits 1, 2 · 3 = 6 and −1 − 3 + 1 = −3. Its new ones are 6, 0.1 − 0.3 = −0.2 and
+# −3: it still says kite. Only the dog has to be learned. (`same` stops the run if two results differ.)
 
 # %% tags=["demo"]
 new_weight = torch.tensor([[0.0, 2.0], [0.1, -0.1], [-1.0, -1.0]])
@@ -78,8 +77,8 @@ same(new_weight @ torch.tensor([1.0, 3.0]) + new_bias, torch.tensor([6.0, -0.2, 
 # %% [markdown] tags=["demo"]
 # ### Other names
 #
-# Attention multiplies its input with three matrices, for queries, keys and values. Some programs store them apart, others
-# stacked as one tensor of 3C rows. Both say the same:
+# Attention has three matrices, for queries, keys and values. Some programs store them apart, others
+# stacked, with 3C rows:
 #
 # | stacked, C = 1 | apart |
 # | --- | --- |
@@ -107,10 +106,10 @@ assert (q.item(), k.item(), v.item()) == (5, 6, 7)
 # %% [markdown]
 # ## Slow and obvious
 #
-# Three programs store the same tensors: minim2f, the authors' code ("official", built on detectron2), and Hugging Face's Transformers. The library keeps a table with three
-# columns, `names.tsv`. `#` is any number, `{q|k|v}` stands for three tensors.
+# minim2f, the authors' code ("official") and Hugging Face's Transformers store the same tensors. The library has a table of their names, `names.tsv`; `#` is any
+# number, `{q|k|v}` stands for three tensors.
 
-# %%
+# %% tags=["demo"]
 from minim2f.checkpoints import names
 
 wanted = ["backbone.res4.#.conv1", "pixel_decoder.mask_features", "decoder.query_content"]
@@ -122,7 +121,7 @@ chosen = [row for row in names.ROWS if row[names.OURS] in wanted]
 table(["ours", "official", "Hugging Face"], [[f"`{name}`" for name in row] for row in chosen])
 
 # %% [markdown]
-# So a translation is a loop over names. Here is one to official names, for some tensors of `tiny`; `translate` is the library's.
+# So a translation is a loop over names; `translate` is the library's.
 
 # %% tags=["demo"]
 MINE = {
@@ -149,9 +148,9 @@ print(*slow_translate(some), sep="\n")
 # %% [markdown]
 # ## Fast and short
 #
-# `minim2f.export` writes the files of the other two programs, and `minim2f.load` reads all three. With a network, `minim2f.load("maskformer2_R50_coco_panoptic")` fetches the authors'
-# file once, compares its MD5 with the digits in its name, and prints its licence (CC BY-NC 4.0: not for commercial use). Here is no network. So we write a
-# file of the same form and name; **its weights are random and its sizes small**. The authors' own files were not tested yet.
+# `minim2f.export` writes such files, and `minim2f.load` reads all three kinds. With a network, `minim2f.load("maskformer2_R50_coco_panoptic")` fetches the authors'
+# file once, compares its MD5 with the digits in its name, and prints its licence (CC BY-NC 4.0: not for commercial use). Without one, we write a
+# file of that form and name; **its weights are random, its sizes small**. The authors' own files were not tested yet.
 
 # %% tags=["demo"]
 from pathlib import Path
@@ -176,10 +175,10 @@ with torch.no_grad():
     same(again(images)[:3], model(images)[:3])
 
 # %% [markdown]
-# The sizes were read off the tensors. The names of the classes are not in such a file: `load` knows which file of the authors is called `94dc52`.
+# The sizes were read off the tensors. The file does not name its classes: `load` knows the authors' file `94dc52`.
 #
-# A `.pkl` file is a **pickle**: not data but a program that builds data, and it may call any function. `minim2f.load` lets it name only what rebuilds
-# arrays of numbers. Never open a stranger's pickle with Python's own `pickle.load`.
+# A `.pkl` file is a **pickle**, a program that builds data, and it may call any function. `minim2f.load` lets it name only what rebuilds
+# arrays. Never open a stranger's pickle with `pickle.load`.
 
 # %% [markdown]
 # ## Shapes
@@ -204,17 +203,17 @@ print(f"{len(noticed)} of {len(before)} tensors")
 assert len(noticed) == 4
 
 # %% [markdown]
-# `minim2f.load(path, categories=..., num_queries=...)`, and with it `minim2f train --init`, renews just these, and says so: the class head when the names of
-# the classes differ, the queries when their number does. Even a class that both know starts anew then; exercises 15.2 and 15.3 do better.
+# `minim2f.load(path, categories=..., num_queries=...)`, and with it `minim2f train --init`, renews just these: the class head when the names of
+# the classes differ, the queries when their number does. Even classes that both know start anew then; 15.2 and 15.3 do better.
 
 # %% [markdown] tags=["demo"]
 # ## Look
 #
 # ### A folder of your own
 #
-# Let the pictures be 50 new scenes, and your five classes *sky*, *sea*, *land*, *vehicle* and *kite*. Only *sea* and *kite* are among tiny's.
-# `draw(seed)` makes a scene; `label_map` gives the class of every pixel, and 255 where none of yours is: **void**, not learned and not measured.
-# A folder with such pictures is one of the forms that the library knows.
+# Let the pictures be 50 new scenes, and your classes *sky*, *sea*, *land*, *vehicle* and *kite*; `tiny` knows *sea* and *kite*.
+# `draw(seed)` makes a scene; `label_map` gives the class of every pixel, and 255 where none of yours is: **void**, neither learned nor measured.
+# Such a folder is one of the forms that the library reads.
 
 # %% tags=["demo"]
 import shutil
@@ -236,13 +235,14 @@ for i in range(50):
 (box / "mine" / "classes.txt").write_text("\n".join(OWN), "utf-8")
 
 # %% [markdown] tags=["demo"]
-# `terminal` runs a line as your terminal would, in `box`, and leaves out the progress bar. First look for faults:
+# `terminal` runs a line as your terminal would, without the progress bar. First look for faults:
 
 # %% tags=["demo"]
 import io
 import os
 import shlex
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from minim2f.cli import main
 
 def terminal(line):
@@ -260,8 +260,8 @@ def terminal(line):
 terminal("data check mine")
 
 # %% [markdown] tags=["demo"]
-# Now **fine-tuning**: training that starts from a trained model. 20 steps, where `tiny` took 9,000. Since the folder has no splits, a fifth of its
-# pictures is **held out**: never learned, only measured. `miou`, the mean over classes of the intersection over union, is 1 for a perfect result.
+# Now **fine-tuning**: training that starts from a trained model. 20 steps, where `tiny` took 9,000. A fifth of the
+# pictures is **held out**: never learned, only measured. `miou`, the mean over classes of the intersection over union, is at most 1.
 
 # %% tags=["demo"]
 terminal("train --data mine --init tiny --steps 20 --warmup 10 -o tuned")
@@ -273,8 +273,8 @@ terminal("train --data mine --init tiny --steps 20 --warmup 10 -o tuned")
 terminal("train --data mine --preset tiny --steps 20 --warmup 10 -o scratch")
 
 # %% [markdown]
-# Two lines are worth reading in every run. *held out*: on what it will be measured. *The first step's loss*: clearly below what random
-# weights should give, if trained ones have arrived. `minim2f predict` then takes new pictures; here, three of them:
+# Read two lines in every run: what is *held out*, and *the first step's loss*, which is clearly below that of random
+# weights if trained ones have arrived. Now three new pictures:
 
 # %% tags=["demo"]
 def classes_of(model, image):
@@ -322,18 +322,15 @@ show(
 #
 # ### Another program, the same numbers
 #
-# The outside witness is Transformers, which knows nothing of minim2f. It reads what we export, and runs its own code. (It lacks the feature pyramid of `tiny`, so the witness is the model of random
-# weights.) Without the package, this cell says how to get it.
+# The outside witness is Transformers, which reads what we export and runs its own code. (It lacks the feature pyramid of `tiny`, so it gets the model of random
+# weights.)
 
 # %%
-from importlib.util import find_spec
-
 minim2f.export(model, box / "for_transformers", "huggingface")
 if find_spec("transformers"):
-    import transformers
+    with redirect_stderr(io.StringIO()):  # its warnings and bars
+        import transformers
 
-    transformers.logging.set_verbosity_error()
-    with redirect_stderr(io.StringIO()):
         other = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(box / "for_transformers")
     with torch.no_grad():
         mine, said = model(images), other.eval()(pixel_values=images)
@@ -345,8 +342,8 @@ else:
 # %% [markdown] tags=["demo"]
 # ### A model without its Python code
 #
-# To run elsewhere, a model is **exported**: run once, and every operation written down as a list, the **graph**. `torch.export` does it for PyTorch. `Logits` returns
-# two plain tensors, as other programs want them.
+# To **export** a model is to write down its operations as a list, the **graph**. `torch.export` does it for PyTorch. `Logits` returns
+# two plain tensors.
 
 # %% tags=["demo"]
 class Logits(torch.nn.Module):
@@ -366,7 +363,7 @@ with torch.no_grad():
     same(exported(images), expected, tolerance=1e-3)
 
 # %% [markdown]
-# The graph fits the size of picture that it was made with, and no other. So export for each size that you need, and pad pictures to it.
+# This graph fits one size of picture. Export one for each size that you need.
 
 # %%
 try:
@@ -375,8 +372,8 @@ except (AssertionError, RuntimeError, ValueError):
     print("refused: a picture of another width")
 
 # %% [markdown] tags=["demo"]
-# **ONNX** is a form of such graphs that does not need PyTorch either. PyTorch writes it by *tracing*; the library then runs its slow, plain operations by itself, since
-# a tracer cannot follow the fast ones (appendix E). The reference runtime must agree.
+# **ONNX** files run without PyTorch. They are written by *tracing*; the library then takes its plain, slow operations by itself, since
+# a tracer cannot follow the fast ones (appendix E).
 
 # %% tags=["demo"]
 import warnings
@@ -401,20 +398,23 @@ else:
 # *Hypothesis.* From `tiny`, a model is better after every number of steps. To keep rows of its class head as well helps in the first steps only, since three
 # classes need learning anyway. "Quiet" keeps the row of "no object"; "carried" those of *sea* and *kite*, too (exercise 15.2).
 #
-# Each seed has 40 pictures of its own to learn from, and 40 others to measure on. All four starts of a seed see the same pictures in the
-# same order. The runs took minutes, so they are stored; `read` gives them, and the command that repeats them.
+# Each seed has 40 pictures of its own to learn from, in the same order for all starts, and 40 others to measure on. The runs are stored.
 
 # %%
 from minim2f.book import experiments
 
 stored = experiments.read("15_own_data")
 print(stored["command"])
-steps = [int(step) for step in stored["runs"][0]["miou"]]
+runs = sorted(stored["runs"], key=lambda run: run["seed"])
+steps = [int(step) for step in runs[0]["miou"]]
 miou = {
-    start: torch.tensor([list(run["miou"].values()) for run in stored["runs"] if run["variant"] == start])
+    start: torch.tensor([list(run["miou"].values()) for run in runs if run["variant"] == start])
     for start in ("random", "tiny", "quiet", "carried")
 }  # (seeds, numbers of steps) each
-differences = [miou["tiny"] - miou["random"], miou["quiet"] - miou["tiny"], miou["carried"] - miou["tiny"]]
+tiny_scores = miou["tiny"]
+differences = [tiny_scores - miou["random"], miou["quiet"] - tiny_scores, miou["carried"] - tiny_scores]
+assert (differences[0] > 0.1).all() and (differences[2][:, 0] > 0.2).all()
+assert differences[2][:, 2:].abs().max() < 0.02
 
 # %% tags=["hide-input"]
 def change(values):
@@ -429,20 +429,19 @@ for i, step in enumerate(steps):
 table(header, rows)
 
 # %% [markdown]
-# The first columns are means over the five seeds; a difference is taken within each seed, with its smallest and largest value.
+# The first columns are means over five seeds. A difference is taken within each seed: its mean, smallest and largest value.
 #
-# **A trained start: confirmed.** It is ahead at every number of steps, in each seed: by 0.3 to 0.5 after 20 steps, and still by more than 0.1 after 160. By then each picture was
-# seen 32 times, and random weights are about where `tiny` was between 10 and 20 steps. What `tiny` brings is how things look and where they end, and your
-# pictures are of the same kind as those that it knows. How much remains with pictures of another kind was not measured.
+# **A trained start: confirmed.** It is ahead in each seed, by 0.3 to 0.5 after 20 steps, and still by more than 0.1 after 160. Random
+# weights are then about where `tiny` was between 10 and 20. These pictures are of the kind that `tiny` knows; with another kind, it
+# was not measured.
 #
-# **Kept rows: confirmed.** "Carried" is ahead by 0.25 to 0.4 after 5 steps, since two of five classes are right at once. From 20 steps on, no difference is left:
-# once the vectors are good, a row of the head is learned quickly. To keep "no object" alone changes little, and not always for the better.
+# **Kept rows: confirmed.** "Carried" is ahead by 0.25 to 0.4 after 5 steps: two of five classes are right at once. From 20 steps on, no difference is left.
+# "No object" alone changes little, and not always for the better.
 
 # %% [markdown]
 # ### On photographs
 #
-# What would a run on photographs of COCO need? One step is enough to read the plan. (`tiny` never saw a photograph; for results, start from a
-# published model.)
+# What would a run on photographs of COCO need? One step shows the plan. (For results, start from a published model.)
 
 # %%
 try:
@@ -452,15 +451,16 @@ except FileNotFoundError:
     print("`minim2f data fetch` (10 MB) gets the photographs for this plan")
 
 # %% [markdown]
-# 133 classes, and up to 39 segments in one photograph: the plan takes a quarter more queries than that. So class head *and* queries start anew, and the first loss is near that of
-# random weights. And 59 classes never occur: no training can learn these from 26 photographs.
+# The fullest photograph has 39 segments, and the plan takes a quarter more queries. So class head *and* queries start anew, and the first loss is near that of
+# random weights. 59 classes never occur: these cannot be learned.
 
 # %% [markdown] tags=["demo"]
 # ### Without decoder and pixel decoder
 #
-# **EoMT** (2025) drops most of what this book built. A **vision transformer** cuts the picture into **patches** of 16 × 16 pixels, makes each a token, and lets all tokens
-# attend to each other, block after block. Before its last blocks, EoMT adds the N queries as more tokens. That is all: no pyramid, no cross-attention. The patches, enlarged to a quarter of
-# the picture, are F_pixel. On our `Attention`:
+# A **vision transformer** cuts the picture into **patches** of 16 × 16 pixels. Each becomes a token, and all tokens
+# attend to each other, block after block. **EoMT** (2025) adds the N queries as more tokens before the last blocks, and that is all: no pyramid, no cross-attention. The patches, enlarged to a quarter of
+# the picture, are F_pixel. On our `Attention`
+# (`shapes.check` names a tensor and asserts its shape):
 
 # %% tags=["demo"]
 from torch import nn
@@ -507,8 +507,7 @@ class EoMT(nn.Module):
         return Prediction(self.class_head(queries), self.mask_head(queries), features)
 
 # %% [markdown] tags=["demo"]
-# It returns our `Prediction`, so matching, losses and inference serve it as they are. Can it learn four scenes by heart? `collate` makes a batch; `Criterion` gives the three losses of
-# chapter 10.
+# It returns our `Prediction`, so matching, losses and inference fit. Can it learn four scenes by heart? `collate` makes a batch; `Criterion` gives chapter 10's losses.
 
 # %% tags=["demo"]
 from dataclasses import replace
@@ -544,8 +543,8 @@ shape_table(
 )
 
 # %% [markdown]
-# It learns. Whether it is as good, a toy cannot say: the paper's claim is that a *large* vision transformer, trained before on very many pictures, does by itself what pyramid
-# and decoder were built for, and is faster without them. In training, EoMT's queries attend only inside their masks, as in chapter 7; the masks are switched off bit by bit, so that in
+# It learns. Whether it is as good, a toy cannot say: the paper's claim is that a *large* vision transformer, trained before on very many pictures, does
+# without pyramid and decoder, and is faster. In training, EoMT's queries attend only inside their masks, as in chapter 7; the masks are switched off bit by bit, so that in
 # use there are none, as above. Exercise 15.4 writes them.
 
 # %% [markdown] tags=["demo"]
@@ -553,7 +552,7 @@ shape_table(
 #
 # ### Weights that were never loaded
 #
-# Training on several GPUs puts `module.` before every name. `load_state_dict` would stop, but somebody told it `strict=False`, and it is silent.
+# Training on several GPUs puts `module.` before every name. With `strict=False`, `load_state_dict` is silent about it.
 # Predict the loss.
 
 # %% tags=["demo"]
@@ -572,15 +571,15 @@ print({name: round(loss.item()) for name, loss in loss_of.items()}, "random:", r
 assert loss_of["tiny"] < 0.25 * loss_of["empty"] and loss_of["empty"] > 0.75 * expected_loss(tiny.config)
 
 # %% [markdown]
-# No tensor arrived. (The 12 that are unexpected but not missing count the batches that a norm has seen; PyTorch forgives these.)
+# No tensor arrived. (12 of the unexpected ones only count batches; PyTorch does not miss those.)
 #
-# **How to notice it in your own training.** The first loss is that of random weights (chapter 10). Look at what `load_state_dict` returns, or leave it strict.
-# `minim2f.load` is always strict, and names each tensor that is missing, surplus, or of another shape.
+# **How to notice it in your own training.** The first loss is that of random weights (chapter 10). Leave `load_state_dict` strict, as
+# `minim2f.load` is.
 #
 # ### Right masks, wrong names
 #
-# A colleague sorts `classes.txt` by the alphabet, after the training. Now number 0 is called *kite*, and so on. `data check` can find no fault. What happens to the
-# mIoU? (`eval` notices, by the names and sizes of the files, that `tuned` learned from most of these pictures, and says so.)
+# A colleague sorts `classes.txt` by the alphabet, after the training. Now number 0 is called *kite*. What happens to the
+# mIoU? (`eval` notices that most of these pictures were learned, and says so.)
 
 # %%
 shutil.copytree(box / "mine", box / "sorted")
@@ -600,7 +599,7 @@ for k, name in enumerate(OWN):
 table(["number", "its name in training", "its name now", "the model says", "on so many of its pixels"], rows)
 
 # %% [markdown]
-# The masks are as good as before; only the names moved: the model still says *sky* where number 0 is, but number 0 is now called *kite*.
+# The masks are as good as before; only the names moved.
 #
 # **How to notice it in your own training.** The mIoU is near 0 while pictures of the
 # results show good outlines, and each class is taken for exactly one other.
@@ -610,8 +609,8 @@ table(["number", "its name in training", "its name now", "the model says", "on s
 #
 # ### 15.1 ★ Thirds
 #
-# Write the step that Hugging Face's names need. A tensor `X.self_attention.in_proj.Y` has 3C rows: of queries, keys and values. It becomes
-# `X.self_attn.q_proj.Y`, `X.self_attn.k_proj.Y` and `X.self_attn.v_proj.Y`, with C rows each. X and Y may be anything. All other tensors stay as they are,
+# A tensor `X.self_attention.in_proj.Y` has 3C rows: for queries, keys and values. Make three of it, as Hugging Face has them:
+# `X.self_attn.q_proj.Y`, `X.self_attn.k_proj.Y`, `X.self_attn.v_proj.Y`. X and Y may be anything. All other tensors stay as they are,
 # cross-attention too.
 
 # %%
@@ -639,8 +638,7 @@ exercise("15.1", split_thirds)
 # %% [markdown]
 # ### 15.2 ★★ Keep what is known
 #
-# Fill the head of a new model by names, as in the equation. `old` and `new` are lists of names, in any order, without "no object",
-# which is the last row of both heads.
+# Fill a new head by names, as in the equation. `old` and `new` are lists of names without "no object".
 
 # %%
 def carry_over(weight, bias, old, new, fresh_weight, fresh_bias):
@@ -666,9 +664,9 @@ exercise("15.2", carry_over)
 # %% [markdown]
 # ### 15.3 ★★ More queries
 #
-# Your pictures hold up to 35 segments, `tiny` has 16 queries; you want 40. Make the new table from the learned one: its rows in their order, and again from the
-# first, as often as need be. Row n, if it is such a copy, gets row n of `noise` added. Where fewer are wanted, the first ones stay. (Without noise, a
-# copy is a **twin**: both see and say the same, and one of two equal answers is always surplus.)
+# `tiny` has 16 queries, and you want 40. Make the new table from the learned rows, in their order, and again from the
+# first, as often as need be. Row n, if it is such a copy, gets row n of `noise` added: without it, both would see and say the same. Where fewer are wanted, the first
+# ones stay.
 
 # %%
 def more_queries(table, noise):
@@ -694,8 +692,8 @@ exercise("15.3", more_queries)
 # %% [markdown]
 # ### 15.4 ★★★ The mask of EoMT
 #
-# In EoMT's last blocks, N queries and S patches share one attention. A query sees all queries, and only the patches inside its mask: where the mask logit, resized
-# bilinearly to the rows and columns of the patches, is above 0. A patch sees everything. Row: who looks; column: at what; True: may look. Then say: why does no
+# In EoMT's last blocks, N queries and S patches share one attention. A query sees all queries, and only those patches where its mask logit, resized
+# bilinearly to the rows and columns of the patches, is above 0. A patch sees everything. Row: who looks; column: at what; True: may look. Why does no
 # query need the rescue of chapter 7?
 
 # %%
@@ -715,8 +713,8 @@ exercise("15.4", joint_mask)
 #
 # <details><summary>Hint 2</summary>
 #
-# `torch.nn.functional.interpolate` takes the mask logits as they are, with `mode="bilinear"`. And chapter 7's rescue was for rows
-# with no True at all: can there be one here?
+# `torch.nn.functional.interpolate` takes the mask logits as they are. Chapter 7's rescue was for rows
+# without a True: can there be one here?
 #
 # </details>
 
@@ -753,18 +751,18 @@ library_table(
 # - Another number of classes or queries touches four tensors; all others stay.
 # - A translation renames, and splits what the other side keeps apart.
 # - Names, not numbers, say which class is which.
-# - A trained start is worth most when steps and pictures are few; measure on pictures held out.
+# - A trained start is worth most when steps are few; measure on pictures held out.
 # - The first loss tells whether weights arrived.
 # - An export is proved by equal outputs.
 
 # %% [markdown]
 # ## Further reading
 #
-# The roads on from here, each with the part of this book that it changes:
+# The roads on, each with what it changes:
 #
-# - [Mask DINO](https://arxiv.org/abs/2206.02777): queries that also predict boxes, and start from the pixels (chapters 6 and 9).
-# - [OneFormer](https://arxiv.org/abs/2211.06220): one training for all three tasks, told to the queries in words (chapter 12).
-# - [Mask2Former for video](https://arxiv.org/abs/2112.10764): the same queries over all frames, so that a mask is a tube (chapter 7).
+# - [Mask DINO](https://arxiv.org/abs/2206.02777): queries that start from pixels, and predict boxes too (chapters 6, 9).
+# - [OneFormer](https://arxiv.org/abs/2211.06220): one training for all three tasks (chapter 12).
+# - [Mask2Former for video](https://arxiv.org/abs/2112.10764): the same queries in all frames (chapter 7).
 # - [Your ViT is secretly an image segmentation model](https://arxiv.org/abs/2503.19108): EoMT.
 #
 # Before: chapter 14, ablations. You have reached the end of the road.
