@@ -204,7 +204,7 @@ assert len(noticed) == 4
 
 # %% [markdown]
 # `minim2f.load(path, categories=..., num_queries=...)`, and with it `minim2f train --init`, renews just these: the class head when the names of
-# the classes differ, the queries when their number does. Even classes that both know start anew then; 15.2 and 15.3 do better.
+# the classes differ, the queries when their number does (`train --queries 40`). Even classes that both know start anew then; 15.2 and 15.3 do better.
 
 # %% [markdown] tags=["demo"]
 # ## Look
@@ -274,7 +274,7 @@ terminal("train --data mine --preset tiny --steps 20 --warmup 10 -o scratch")
 
 # %% [markdown]
 # Read two lines in every run: what is *held out*, and *the first step's loss*, which is clearly below that of random
-# weights if trained ones have arrived. Now three new pictures:
+# weights if trained ones have arrived. `eval` measures a run once more, by class; `predict` would take new pictures. Here are three:
 
 # %% tags=["demo"]
 def classes_of(model, image):
@@ -285,6 +285,7 @@ def classes_of(model, image):
         classes[torch.from_numpy(result.ids == segment["id"])] = segment["category_id"]
     return classes
 
+terminal("eval tuned --per-class")
 tuned, scratch = minim2f.load(box / "tuned"), minim2f.load(box / "scratch")
 unseen = [draw(20_000 + i) for i in range(3)]
 truths = [torch.from_numpy(label_map(scene, theirs)).long() for scene in unseen]
@@ -435,7 +436,7 @@ table(header, rows)
 # weights are then about where `tiny` was between 10 and 20. These pictures are of the kind that `tiny` knows; with another kind, it
 # was not measured.
 #
-# **Kept rows: confirmed.** "Carried" is ahead by 0.25 to 0.4 after 5 steps: two of five classes are right at once. From 20 steps on, no difference is left.
+# **Kept rows: confirmed for known classes.** "Carried" is ahead by 0.25 to 0.4 after 5 steps: two of its five rows need no learning. From 20 steps on, no difference is left.
 # "No object" alone changes little, and not always for the better.
 
 # %% [markdown]
@@ -552,7 +553,7 @@ shape_table(
 #
 # ### Weights that were never loaded
 #
-# Training on several GPUs puts `module.` before every name. With `strict=False`, `load_state_dict` is silent about it.
+# Training on several GPUs puts `module.` before every name. `load_state_dict(..., strict=False)` takes what fits, and is silent about the rest.
 # Predict the loss.
 
 # %% tags=["demo"]

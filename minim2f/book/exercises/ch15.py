@@ -142,7 +142,8 @@ def joint_mask(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         (B, N+S, N+S) bool, queries first. Row: who looks; column: who is looked at. A query sees
-        all queries, and those patches where its mask, resized, is positive. A patch sees all.
+        all queries, and those patches where its mask, resized, is positive. A patch sees all. So
+        no row is empty, and no rescue is needed.
     """
     small = F.interpolate(mask_logits, size, mode="bilinear")
     inside = small.flatten(2) > 0
