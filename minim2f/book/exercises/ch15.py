@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch15_wrong, ch15_wrong_masks, integer
+from minim2f.book.exercises import Exercise, ch15_wrong, ch15_wrong_queries, integer
 
 # ---- 15.1 thirds
 
@@ -171,6 +171,6 @@ def _mask_corners() -> list[tuple[Tensor, tuple[int, int]]]:
 EXERCISES = [
     Exercise("15.1", split_thirds, _attentions, ch15_wrong.THIRDS, [(_SQUARE,), (_NOTHING,)]),
     Exercise("15.2", carry_over, _heads, ch15_wrong.HEADS, _head_corners()),
-    Exercise("15.3", more_queries, _tables, ch15_wrong.QUERIES, _table_corners()),
-    Exercise("15.4", joint_mask, _masks, ch15_wrong_masks.MASKS, _mask_corners()),
+    Exercise("15.3", more_queries, _tables, ch15_wrong_queries.QUERIES, _table_corners()),
+    Exercise("15.4", joint_mask, _masks, ch15_wrong_queries.MASKS, _mask_corners()),
 ]

@@ -1,4 +1,4 @@
-"""What usually goes wrong in the exercises of chapter 15, each mistake with its hint."""
+"""What usually goes wrong in the exercises 15.1 and 15.2, each mistake with its hint."""
 
 from __future__ import annotations
 
@@ -58,6 +58,35 @@ def _thirds_of_new(tensors):
     return renamed
 
 
+def _every_attention(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        head, found, leaf = name.partition("in_proj.")
+        if found:
+            for letter, third in zip("qkv", tensor.chunk(3)):
+                start = head.replace("self_attention", "self_attn")
+                renamed[f"{start}{letter}_proj.{leaf}"] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def _without_proj(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        head, found, leaf = name.partition(OLD)
+        if found:
+            for letter, third in zip("qkv", tensor.chunk(3)):
+                renamed[f"{head}.self_attn.{letter}.{leaf}"] = third
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def _of_the_decoder(tensors):
+    return _thirds(tensors, fits=lambda name: name.startswith("decoder.") and OLD in name)
+
+
 def _half_renamed(tensors):
     renamed = {}
     for name, tensor in _thirds(tensors).items():
@@ -97,6 +126,9 @@ THIRDS = [
     ),
     Wrong(_cross_too, "cross-attention keeps its in_proj in one piece, as its name says"),
     Wrong(_all_renamed, "only in_proj gets other names: out_proj of self-attention stays"),
+    Wrong(_every_attention, "cross-attention keeps its in_proj: only self-attention is split"),
+    Wrong(_without_proj, "the new names end in q_proj, k_proj and v_proj, not in q, k and v"),
+    Wrong(_of_the_decoder, "X may be anything: a name need not start with decoder"),
     Wrong(_half_renamed, "two things change in a name: self_attention, too, becomes self_attn"),
     Wrong(_only_found, "the tensors with other names are gone: a model needs them all"),
     Wrong(
@@ -161,7 +193,24 @@ def _last_by_number(weight, bias, old, new, fresh_weight, fresh_bias):
     return w, b
 
 
+def _no_last_row(*heads):
+    w, b = _carried(*heads)
+    return w[:-1], b[:-1]
+
+
+def _same_place_and_name(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = fresh_weight.clone(), fresh_bias.clone()
+    for k, (before, name) in enumerate(zip(old, new)):
+        if before == name:
+            w[k], b[k] = weight[k], bias[k]
+    w[-1], b[-1] = weight[-1], bias[-1]
+    return w, b
+
+
 HEADS = [
+    Wrong(_no_last_row, "the new head has K'+1 rows: 'no object' is missing"),
+    Wrong(_same_place_and_name, "a class may have the same name at another number: look it up"),
+    Wrong(lambda *heads: _carried(*heads)[::-1], "weight first, then bias"),
     Wrong(
         lambda *heads: _carried(*heads, last=False),
         "'no object' is a class of both heads: its last row can be kept as well",
@@ -177,59 +226,4 @@ HEADS = [
     Wrong(_weights_alone, "the weights are right, but each row has a bias, too"),
     Wrong(_weight_only, "two tensors are wanted, weight and bias"),
     Wrong(_in_place, "your function changes its input fresh_weight: work on a copy of it"),
-]
-
-# ---- 15.3 more queries
-
-
-def _rows(table, noise):
-    return torch.arange(len(noise)) % len(table)
-
-
-def _interleaved_rows(table, noise):
-    times = -(-len(noise) // len(table))
-    row = torch.arange(len(table)).repeat_interleave(times)[: len(noise)]
-    return table[row] + noise * (torch.arange(len(noise)) >= len(table))[:, None]
-
-
-def _noise_alone(table, noise):
-    return torch.cat([table, noise[len(table) :]])[: len(noise)]
-
-
-def _never_fewer(table, noise):
-    copies = table[_rows(table, noise)][len(table) :] + noise[len(table) :]
-    return torch.cat([table, copies])
-
-
-def _early_noise(table, noise):
-    many = table[_rows(table, noise)].clone()
-    count = max(len(noise) - len(table), 0)
-    many[len(table) :] += noise[:count]
-    return many
-
-
-def _last_row_again(table, noise):
-    row = torch.arange(len(noise)).clamp(max=len(table) - 1)
-    return table[row] + noise * (torch.arange(len(noise)) >= len(table))[:, None]
-
-
-def _once_more(table, noise):
-    return torch.cat([table, table + noise[len(table) : 2 * len(table)]])[: len(noise)]
-
-
-QUERIES = [
-    Wrong(
-        lambda table, noise: table[_rows(table, noise)],
-        "copies without noise are twins: equal queries get equal gradients, and stay equal",
-    ),
-    Wrong(
-        lambda table, noise: table[_rows(table, noise)] + noise,
-        "the learned queries were good as they are: only their copies get noise",
-    ),
-    Wrong(_noise_alone, "the new queries are noise alone: start them from copies of learned ones"),
-    Wrong(_interleaved_rows, "all learned rows come first, in their order, and then again"),
-    Wrong(_last_row_again, "that repeats the last row: start again from the first one"),
-    Wrong(_never_fewer, "fewer queries may be asked for: then the first ones stay"),
-    Wrong(_early_noise, "row n of the result gets row n of the noise, not the noise from 0 on"),
-    Wrong(_once_more, "twice may not be enough: repeat the rows until there are as many as asked"),
 ]
