@@ -273,8 +273,8 @@ terminal("train --data mine --init tiny --steps 20 --warmup 10 -o tuned")
 terminal("train --data mine --preset tiny --steps 20 --warmup 10 -o scratch")
 
 # %% [markdown]
-# Read two lines in every run: what is *held out*, and *the first step's loss*, which is clearly below that of random
-# weights if trained ones have arrived. `eval` measures a run once more, by class; `predict` would take new pictures. Here are three:
+# Read two lines in every run: what is *held out*, and *the first step's loss*. Random weights start a little below the estimate (chapter 10),
+# trained ones, if they arrived, far below. `eval` measures once more, by class. Below are three new pictures:
 
 # %% tags=["demo"]
 def classes_of(model, image):
@@ -373,7 +373,7 @@ except (AssertionError, RuntimeError, ValueError):
     print("refused: a picture of another width")
 
 # %% [markdown] tags=["demo"]
-# **ONNX** files run without PyTorch. They are written by *tracing*; the library then takes its plain, slow operations by itself, since
+# **ONNX** files run without PyTorch. They are written by *tracing*; the library then takes its slow operations by itself, since
 # a tracer cannot follow the fast ones (appendix E).
 
 # %% tags=["demo"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from minim2f.book.exercises import Wrong
 
 # ---- 15.1 thirds
