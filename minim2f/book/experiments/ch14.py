@@ -30,7 +30,7 @@ CHANGES: dict[str, dict] = {
 }
 
 
-def experiment(steps: int = 250, seeds: int = 5, unseen: int = 100) -> None:
+def experiment(steps: int = 160, seeds: int = 5, unseen: int = 60) -> None:
     """Trains the tiny model as it is, and with each of the changes: PQ halfway and at the end.
 
     Args:
