@@ -17,12 +17,12 @@ def paired_intervals(changed: Tensor, full: Tensor, quantile: float) -> Tensor:
     """Mean difference of each variant, between the ends of its interval.
 
     Args:
-        changed: (V, R), scores of V variants with R seeds.
+        changed: (variants, R), scores of variants with R seeds.
         full: (R,), scores of the full model with the same seeds.
         quantile: of Student's t for R - 1 degrees of freedom.
 
     Returns:
-        (V, 3): low end, mean and high end of changed - full.
+        (variants, 3): low end, mean and high end of changed - full.
     """
     d = changed - full
     mean = d.mean(1)

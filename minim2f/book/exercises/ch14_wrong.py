@@ -36,7 +36,7 @@ def _sorted(changed, full, quantile):
 
 
 def _as(half, sign=1):
-    """A mistake in half the interval, given differences (V, R), their R and the quantile."""
+    """A mistake in half the interval, given differences (variants, R), R and the quantile."""
 
     def intervals(changed, full, quantile):
         d = sign * (changed - full)
@@ -130,7 +130,7 @@ INTERVALS = [
     Wrong(_as(_right, -1), "the sign is the wrong way round: variant minus full model"),
     Wrong(_mean_first, "low end, mean, high end, in this order"),
     Wrong(_high_first, "low end, mean, high end, in this order"),
-    Wrong(_transposed, "a row a variant is wanted, (V, 3)"),
+    Wrong(_transposed, "a row a variant is wanted, (variants, 3)"),
     Wrong(_ends_only, "the mean is missing: low end, mean, high end"),
     Wrong(_half_widths, "the ends are wanted: take half the width from the mean, and add it"),
 ]

@@ -1,4 +1,4 @@
-"""What usually goes wrong in 14.3 and 14.4, numbers of seeds and fair pairs: mistakes with hints."""
+"""What usually goes wrong in 14.3 and 14.4, numbers of seeds and fair pairs, with hints."""
 
 from __future__ import annotations
 

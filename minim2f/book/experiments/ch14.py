@@ -10,7 +10,6 @@ import torch
 from minim2f import Mask2Former, preset
 from minim2f.book.experiments import of_tiny, repeat
 from minim2f.data import open_dataset
-from minim2f.model.mask2former import Prediction
 from minim2f.training.evaluation import evaluate
 from minim2f.training.loop import train
 from minim2f.training.recipe import TINY
@@ -25,8 +24,6 @@ CHANGES: dict[str, dict] = {
     "1/32 only": {"scales": (32,)},
     "last loss only": {"deep_supervision": False},
     "all pixels": {"num_points": None},
-    "unsupervised queries": {},  # see `without_raw`
-    "1/8 only": {"scales": (8,)},
 }
 
 
@@ -48,7 +45,7 @@ def experiment(steps: int = 160, seeds: int = 5, unseen: int = 60) -> None:
 
 
 def build(variant: str, seed: int, categories: tuple[dict, ...]) -> Mask2Former:
-    """A variant's model before its training; whatever it shares with "full" starts as it does there.
+    """A variant's model before its training; what it shares with "full" starts as it does there.
 
     The seed alone does not see to that: a model with one table fewer draws other numbers for all
     that comes after it. So the weights are copied from the full model.
@@ -64,14 +61,7 @@ def build(variant: str, seed: int, categories: tuple[dict, ...]) -> Mask2Former:
     rows = [SCALES.index(scale) for scale in model.config.scales]
     full["decoder.level_embed.weight"] = full["decoder.level_embed.weight"][rows]
     model.load_state_dict({name: full[name] for name in model.state_dict()})
-    if variant == "unsupervised queries":
-        model.register_forward_hook(without_raw)
     return model
-
-
-def without_raw(model: Mask2Former, inputs: tuple, prediction: Prediction) -> Prediction:
-    """A hook that keeps the raw queries' prediction from the losses; the layers still start there."""
-    return prediction._replace(auxiliary=prediction.auxiliary[1:])
 
 
 def _learn(variant: str, seed: int, steps: int, unseen_scenes: int) -> dict:
