@@ -46,7 +46,7 @@ where_we_are("queries", "masked attention", "heads", "losses")
 # | `zero queries` | the raw queries $X_0$ are learned (chapter 6) | $X_0$ = 0 |
 # | `dropout` | the decoder needs no dropout | a tenth of its numbers is zeroed at random |
 # | `1/32 only` | layers visit the levels 1/32, 1/16, 1/8 in turn (chapter 6) | all layers visit 1/32 |
-# | `last loss only` | every layer's prediction needs a loss (chapter 8) | one loss, on the last prediction |
+# | `last loss only` | every prediction has a loss (chapter 8) | one loss, on the last prediction |
 # | `all pixels` | masks need comparing at a few points only (chapter 10) | matching and losses compare whole masks |
 #
 # The score is **PQ** (chapter 13): 0 is worst, 1 is best, and a hundredth is a **point**. All random numbers of a run follow from its
@@ -80,7 +80,7 @@ where_we_are("queries", "masked attention", "heads", "losses")
 # 0.55 / 2.24 = 0.245 is the **standard error**.
 #
 # The **95 % confidence interval** reaches 2.776 standard errors to each side: 2.4 ± 0.68, from 1.72 to 3.08. If many people repeated
-# the experiment, each with seeds of their own, 95 of 100 such intervals would hold the true difference. This one does not hold 0: the variant is better.
+# the experiment with seeds of their own, about 95 of 100 such intervals would hold the true difference. This one does not hold 0: the variant is better.
 
 # %% tags=["demo"]
 full = torch.tensor([60.0, 66, 63, 69, 62])
@@ -142,7 +142,7 @@ def slow_interval(changed, full):
 # %% [markdown]
 # ## Fast and short
 #
-# SciPy calls it the *related t-test*. (Yours, without SciPy, is exercise 14.1.)
+# SciPy calls it the *related t-test*. (14.1 is yours, without SciPy.)
 
 # %% tags=["demo"]
 def fast_intervals(changed, full):
@@ -157,20 +157,22 @@ def fast_intervals(changed, full):
 # %% [markdown]
 # ## Shapes
 #
-# Eight models were trained with each of five seeds, and their scores stored.
+# Eight models were trained with five seeds each, and their scores stored.
 
 # %% tags=["demo"]
 from minim2f.book import experiments
 
 stored = experiments.read("14_ablations")
 names = list(dict.fromkeys(run["variant"] for run in stored["runs"]))  # in the order of the table
-half, end = (
-    torch.tensor(
-        [[100 * run["pq"][k] for run in stored["runs"] if run["variant"] == name] for name in names],
-        dtype=torch.float64,
-    )
-    for k in (0, 1)
-)  # points of PQ after half of the steps and at the end, (variants + 1, R)
+
+
+def scores(moment):
+    """Points of PQ after half of the steps (0) or at the end (1); full first, (variants + 1, R)."""
+    of = {name: [run["pq"] for run in stored["runs"] if run["variant"] == name] for name in names}
+    return 100 * torch.tensor(list(of.values()), dtype=torch.float64)[..., moment]
+
+
+half, end = scores(0), scores(1)
 with shapes.watch() as rows:  # records what is checked
     found = fast_intervals(end[1:], end[0])
 
@@ -186,7 +188,7 @@ print(stored["command"])
 print(f"{len(stored['runs'])} runs, {minutes:.0f} minutes on one busy core")
 
 # %% [markdown]
-# **Does each variant change what it says, and nothing else?** Look before training, not after. `build` makes the models as the experiment did; each sees
+# **Does each variant change what it says, and nothing else?** `build` makes the models as the experiment did; each sees
 # one picture.
 
 # %%
@@ -221,7 +223,7 @@ for name, model in models.items():
     first = "talk" if [k for k in seen if k[:2] in ("A_", "S_")][0] == "S_1" else "look"
     masks = "yes" if "M_0" in seen else "no"
     lines.append([name, keys, masks, first, raw, len(terms), seen["loss points"].shape[1], differ])
-header = ["variant", "pixels seen by layers 1, 2, 3", "masks", "first", "raw queries", "loss terms", "points", "weights fewer"]
+header = ["variant", "pixels seen by layers 1, 2, 3", "attention masks", "first step", "raw queries", "loss terms", "points", "weights fewer"]
 table(header, lines)
 
 # %% [markdown]
@@ -231,7 +233,7 @@ table(header, lines)
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# All runs, before any statistics. A line is a seed.
+# A line is a seed.
 
 # %% tags=["demo", "hide-input"]
 fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
@@ -245,8 +247,8 @@ ax.legend(ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.16), f
 show(
     fig,
     "PQ of eight models, full and seven variants, with five seeds each: five lines that cross each other often.",
-    "Lines that ran in parallel would mean that a seed is easy or hard for all variants alike, as in *Predict*. These cross: "
-    "what a seed does to one model says little about the next.",
+    "Lines that ran in parallel would mean that a seed is easy or hard for all variants alike, as in the table of Predict. "
+    "From full to its neighbours, most lines cross: a seed that suits the one need not suit the other.",
 )
 
 # %% tags=["demo"]
@@ -256,12 +258,13 @@ assert 0.8 < paired.mean() / unpaired.mean() < 1.3
 print(f"standard deviation of a difference: {paired.mean():.1f} points in pairs, {unpaired.mean():.1f} if not")
 
 # %% [markdown] tags=["demo"]
-# *Predict* was too kind: these pairs spread as much as runs without a common seed. Pairs cost little, so we keep them; but measure what they bring.
+# *Predict* was too kind: these pairs spread as much as runs without a common seed, and pairs need more reach, 2.776 instead of 2.306. We had planned them,
+# so we keep them: who chooses the test after seeing the numbers chooses the luckier one.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Slow and fast agree on the stored runs; SciPy computed the fast one, so it is the outside witness too.
+# Slow and fast agree on the stored runs; SciPy, in the fast one, is the outside witness.
 
 # %%
 same(torch.stack([slow_interval(line, end[0]) for line in end[1:]]), found)
@@ -274,8 +277,8 @@ same(torch.stack([slow_interval(line, end[0]) for line in end[1:]]), found)
 # %% tags=["demo"]
 def turned(d):
     """(R,) -> the share of sign choices with a mean as far from 0"""
-    test = stats.permutation_test((d.numpy(),), lambda x, axis: abs(x.mean(axis)), permutation_type="samples", alternative="greater", n_resamples=1000)
-    return test.pvalue
+    ways = {"permutation_type": "samples", "alternative": "greater"}
+    return stats.permutation_test((d.numpy(),), lambda x, axis: abs(x.mean(axis)), **ways).pvalue
 
 p = [turned(one) for one in d]
 assert min(p) >= 2 / 32
@@ -286,7 +289,7 @@ assert min(p) >= 2 / 32
 # %% [markdown] tags=["demo"]
 # ## Experiment
 #
-# *Hypotheses:* the paper's; each variant loses PQ. (Its models saw 368,750 times 16 photographs. Ours see 160 times 8 drawn scenes.)
+# *Hypotheses:* the paper's; each variant loses PQ. (The paper's models saw 368,750 times 16 photographs; ours saw 160 times 8 drawn scenes.)
 
 # %% tags=["demo"]
 paper = {
@@ -333,8 +336,8 @@ show(
 
 # %% [markdown] tags=["demo"]
 # Two rows are decided. With `zero queries` every seed loses, 5 to 20 points: the paper's direction, at many times its size.
-# (A likely reason: with $X_0 = 0$ all queries start with one and the same mask, and only their positions tell them apart.) With `last loss only` every seed
-# *gains*, 4 to 12 points. `all pixels` misses a decision by a hair, against the paper. The other
+# (A likely reason: with $X_0 = 0$ all queries start with one and the same mask; only the learned positions that the layers add tell them apart.) With `last loss only` every seed
+# *gains*, 4 to 12 points. `all pixels` misses a decision by a hair, against the paper: its low end is just below 0. The other
 # four intervals hold 0, and the paper's number too. (All rows share the five runs of `full`: had these been unlucky, all would lean to the right.)
 
 # %% [markdown]
@@ -386,8 +389,8 @@ show(
 )
 
 # %% [markdown]
-# With our spread, five seeds mostly see effects of 9 points. The paper's 4.8 would need a dozen seeds, 1.7 about a
-# hundred, 0.3 thousands. So "not decided" says that the experiment was too small, not that there is no effect.
+# With our spread, five seeds mostly see effects of 9 points. The paper's 4.8 would need about a dozen seeds, 1.7 some
+# eighty, 0.3 thousands (14.3). So "not decided" means a small experiment, not a missing effect.
 #
 # And we looked seven times. Each interval misses the truth once in 20 times; of seven independent ones, at least one does in
 # 1 − 0.95⁷ = 30 % of experiments. **Bonferroni's** remedy: share the 5 % among the rows.
@@ -418,9 +421,9 @@ table(["variant", f"after {steps[0]} steps", "95 % interval", f"after {steps[1]}
 print(f"full: {half[0].mean():.0f} points after {steps[0]} steps, {end[0].mean():.0f} after {steps[1]}")
 
 # %% [markdown]
-# `self-attention first` and `1/32 only` change their sign on the way, and `last loss only` was not decided yet. [Chapter 8](08_heads_and_deep_supervision.ipynb) asked
+# `self-attention first` and `1/32 only` change sign on the way, and `last loss only` was not decided. [Chapter 8](08_heads_and_deep_supervision.ipynb) asked
 # about that last row in longer runs: after 250 steps it was ahead with every seed; after 750, at some 80 points, the lead was gone. Our
-# runs stop below 50. They measure how fast a variant starts to learn, and not where it ends; the paper's numbers are ends.
+# runs stop below 50. They measure how fast a variant starts to learn; the paper's numbers say where it ends.
 #
 # ### On photographs
 #
@@ -483,7 +486,7 @@ def naive(**changes):
 
 
 one, other = naive(), naive(learned_content=False)
-random = [key for key in other if one[key].dim() > 1]  # biases and norms start at constants
+random = [key for key in other if one[key].dim() > 1]  # leaves out biases and norms
 alike = [key for key in random if one[key].equal(other[key])]
 print(f"{len(alike)} of {len(random)} weight matrices start alike")
 decoder = [key for key in random if key.startswith("decoder.")]
@@ -492,8 +495,7 @@ assert set(alike) == set(random) - set(decoder)
 
 # %% [markdown] tags=["demo"]
 # None in the decoder. Without $X_0$ one table fewer is drawn, so every later table gets other numbers. The comparison is
-# **confounded**: two things changed, the queries and the start. (Over many
-# seeds the start averages out, but the pairs are no pairs.) So `build` copies the full model's weights.
+# **confounded**: two things changed, the queries and the start. So `build` copies the full model's weights.
 #
 # **How to notice it.** Compare the weights before the first step, as *Shapes* did.
 #
@@ -509,8 +511,8 @@ print(f"usual gain: {expected:.2f} standard deviations")
 assert 1 < expected < 1.3 and best > mean
 
 # %% [markdown] tags=["demo"]
-# **How to notice it.** Ask how many runs there were, and which is shown. (For ADE20K and Cityscapes, the authors show the median of three: issue 5 of
-# their code.)
+# **How to notice it.** Ask how many runs there were, and which is shown. (For ADE20K and Cityscapes, the authors show the median of three: [issue 5](https://github.com/facebookresearch/Mask2Former/issues/5)
+# of their code.)
 #
 # ### Everything at once
 #
@@ -524,9 +526,9 @@ table(["Mask2Former adds", "PQ", "gain"], [[k, v, g] for (k, v), g in zip(road.i
 assert round(sum(gains), 1) == 5.4
 
 # %% [markdown]
-# A third of the gain came with settings, such as the weights of the losses and the weight decay.
+# A third of it came with settings, such as the weights of the losses and the weight decay.
 #
-# **How to notice it.** List the settings of both sides, and see how many differ; exercise 14.4 does so.
+# **How to notice it.** List the settings of both sides, as in exercise 14.4.
 
 # %% [markdown]
 # ## Exercises
@@ -559,8 +561,8 @@ exercise("14.1", paired_intervals)
 # %% [markdown]
 # ### 14.2 ★★ Turned signs
 #
-# The differences are whole numbers, thousandths of PQ. Give each either sign, in all $2^R$ ways. Return the share of these ways whose sum is at
-# least as far from 0, on either side, as that of the differences as they are. $R$ is at most 9.
+# The differences are whole numbers, thousandths of PQ. Give each either sign, in all $2^R$ ways. Return the share of ways whose sum is at
+# least as far from 0, on either side, as the sum of the differences themselves. $R$ is at most 9.
 
 # %%
 def sign_flip_p(differences):
@@ -597,7 +599,7 @@ exercise("14.2", sign_flip_p)
 
 # %%
 def seeds_needed(effect, sd, sure, often):
-    """number, number, (D,), (D,) -> a whole number"""
+    """number, number, two tables (D,) -> a whole number"""
     ...
 
 
@@ -650,13 +652,13 @@ exercise("14.4", fair_pairs)
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
 # | runs on COCO | one number a row, no spread | – | five seeds, paired |
-# | spread of a run | – | not studied; ±0.2 AP "seems reasonable" to an author (issue 46) | several points |
+# | spread of a run | – | not studied; ±0.2 AP "seems reasonable" to an author ([issue 46](https://github.com/facebookresearch/Mask2Former/issues/46)) | several points |
 # | zero queries | fixed, 0 | so in MaskFormer's decoder, which it also has | the same; positions stay learned |
 # | with dropout | – | 0.1 in MaskFormer's decoder | 0.1 |
 # | all pixels | whole masks | – | all cells of the map at 1/4 |
-# | last loss only | not tried | `DEEP_SUPERVISION` | `deep_supervision=False` |
+# | last loss only | no such row | `DEEP_SUPERVISION` | `deep_supervision=False` |
 #
-# We did not repeat the paper's learned queries without a loss of their own, 51.2 PQ.
+# We left out the paper's learned queries without a loss, 51.2 PQ.
 
 # %% [markdown]
 # ## In the library
@@ -688,4 +690,4 @@ library_table(
 # - [How many random seeds?](https://arxiv.org/abs/1806.08295): power, for another field that learns noisily.
 # - [Accounting for variance in machine learning benchmarks](https://arxiv.org/abs/2103.03098): where the spread comes from.
 #
-# Before: chapter 13, metrics. Next: chapter 15, real weights, your own data, and beyond.
+# Before: chapter 13, metrics. Next: chapter 15, real weights and your own data.
