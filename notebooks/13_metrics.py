@@ -38,24 +38,22 @@ where_we_are("metrics")
 
 # %% [markdown]
 # A **segment** is a set of pixels with a class. Classes are **things**, whose instances count one by one (balls), or
-# **stuff**, one segment a class (sky). Chapter 12 reads a model's output in three ways: **panoptic**, an id map with at most one
-# segment per pixel; **semantic**, a class for each pixel; **instance**, a list of things, each a
-# mask and a score. Their metrics are PQ, mean IoU and AP. All rest on the **IoU**,
-# intersection over union: the pixels that two sets share, divided by those in either.
+# **stuff**, one segment a class (sky). Chapter 12 has three readings of an output: **panoptic**, at most one segment per pixel;
+# **semantic**, a class for each pixel; **instance**, a list of things, each a mask and a score. Their metrics are PQ, mean IoU (mIoU) and
+# AP. All rest on the **IoU**, intersection over union: the pixels that two sets share, divided by those in either.
 
 # %% [markdown]
 # ## Predict
 #
-# Left the truth, right a prediction: `s` sky, `w` sea, `a` and `b` two balls. All four classes are right.
+# Left the truth, right a prediction: `s` sky, `w` sea, `a` and `b` two balls.
 #
 #     ssssss   ssssss
 #     saasbb   saaasb
 #     saasbb   saaasb
 #     wwwwww   wwwwww
 #
-# PQ asks which segments were found, and how well they fit. mIoU asks how well the pixels of each class fit, whichever ball they belong
-# to. AP asks which balls were found, at ten demands on the fit, from lenient to strict. Here they are 0.25, 0.67 and 0.76 in
-# some order. Which is which?
+# PQ asks which segments were found and how well they fit; mIoU, how well each class fits, whichever ball a pixel belongs to; AP,
+# which balls were found, at ten demands from lenient to strict. They are 0.25, 0.67 and 0.76 in some order. Which is which?
 #
 # <details><summary>Answer</summary>
 #
@@ -67,18 +65,18 @@ where_we_are("metrics")
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# ### PQ
+# ### Panoptic quality
 #
-# | segment | in both | in either | IoU | above 1/2? |
-# | --- | --- | --- | --- | --- |
-# | sky | 8 | 10 + 10 − 8 = 12 | 2/3 | yes |
-# | ball a | 4 | 6 | 2/3 | yes |
-# | ball b | 2 | 4 | 1/2 | no |
-# | sea | 6 | 6 | 1 | yes |
+# | segment | in both | in either | IoU |
+# | --- | --- | --- | --- |
+# | sky | 8 | 10 + 10 − 8 = 12 | 2/3 |
+# | ball a | 4 | 6 | 2/3 |
+# | ball b | 2 | 4 | 1/2 |
+# | sea | 6 | 6 | 1 |
 #
 # A predicted and a true segment of one class **match** if their IoU is above 1/2. A match is a **true positive** (TP), any other
-# predicted segment a **false positive** (FP), any other true one a **false negative** (FN). Ball b has exactly 1/2:
-# its prediction is an FP, and the true ball an FN.
+# predicted segment a **false positive** (FP), any other true one a **false negative** (FN). Ball b has exactly 1/2, which gives an FP
+# and an FN.
 #
 # | class | TP | FP | FN | SQ: mean IoU of the matches | RQ: TP / (TP + FP/2 + FN/2) | PQ = SQ × RQ |
 # | --- | --- | --- | --- | --- | --- | --- |
@@ -106,7 +104,7 @@ print(f"{pq_by_hand:.4f}")
 # ### Mean IoU
 #
 # Only classes matter: both balls are one set of pixels. Truth and prediction have 8 each and share 4 + 2 = 6, so
-# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea; the **mean IoU** (mIoU) is 0.756.
+# either has 10. The IoU is 0.6 for ball, 2/3 for sky, 1 for sea; their mean, the **mean IoU**, is 0.756.
 
 # %% tags=["demo"]
 miou_by_hand = (6 / 10 + 8 / 12 + 6 / 6) / 3
@@ -117,16 +115,19 @@ print(f"{miou_by_hand:.4f}")
 #
 # For things, one class at a time. The detections of *all* pictures are sorted by score. From the best on, each takes the free true
 # instance of its picture with which its IoU is largest, if that reaches a **threshold**, here 0.5. If none does, it is wrong. This rule is
-# **greedy**: what is taken is never given back. Say there are 4 true balls, and 5 detections:
-#
-# | score | right? | precision: right so far / detections so far | recall: right so far / true balls |
-# | --- | --- | --- | --- |
-# | 0.9 | yes | 1/1 = 1 | 1/4 |
-# | 0.8 | no | 1/2 | 1/4 |
-# | 0.7 | yes | 2/3 | 2/4 |
-# | 0.6 | yes | 3/4 | 3/4 |
-# | 0.5 | no | 3/5 | 3/4 |
-#
+# **greedy**: what is taken is never given back. Say there are 4 true balls, and 5 detections. **Precision** is right so far / detections
+# so far, **recall** right so far / true balls:
+
+# %% tags=["demo", "hide-input"]
+right = [1, 0, 1, 1, 0]
+hits = [sum(right[:n]) for n in range(1, 6)]
+rows = [
+    [f"0.{10 - n}", "yes" if right[n - 1] else "no", f"{hits[n - 1]}/{n}", f"{hits[n - 1]}/4"]
+    for n in range(1, 6)
+]
+table(["score", "right?", "precision", "recall"], rows)
+
+# %% [markdown] tags=["demo"]
 # **Average precision** (AP) is the mean precision over 101 recalls, 0, 0.01 … 1. The precision at a recall is the best one at this
 # or any higher recall, the **envelope**. Up to 0.25, 26 recalls, it is 1. Up to 0.75, 50 more, it is 3/4. The last 25 are never
 # reached, and have 0. AP is (26 · 1 + 50 · 0.75) / 101 = 0.629.
@@ -137,12 +138,12 @@ print(f"{ap_by_hand:.4f}")
 
 # %% tags=["demo", "hide-input"]
 fig, ax = plt.subplots(figsize=(5, 3))
-recall, precision = [1 / 4, 1 / 4, 2 / 4, 3 / 4, 3 / 4], [1, 1 / 2, 2 / 3, 3 / 4, 3 / 5]
+recall, precision = [hit / 4 for hit in hits], [hit / n for n, hit in enumerate(hits, 1)]
 ax.fill_between([0, 0.25, 0.25, 0.75, 0.75], [1, 1, 0.75, 0.75, 0], color="0.88")
 ax.plot([0, 0.25, 0.25, 0.75, 0.75, 1], [1, 1, 0.75, 0.75, 0, 0], color="#0b4f8a", lw=2)
 ax.plot(recall, precision, "--", color="0.35", lw=1)
-for x, y, right in zip(recall, precision, [1, 0, 1, 1, 0]):
-    look = {"marker": "o" if right else "X", "color": "black" if right else "#d55e00"}
+for x, y, fits in zip(recall, precision, right):
+    look = {"marker": "o" if fits else "X", "color": "black" if fits else "#d55e00"}
     ax.plot(x, y, ms=8, mec="white", **look)
 ax.annotate("envelope", (0.55, 0.77), color="#0b4f8a")
 ax.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.03, 1.08))
@@ -168,8 +169,8 @@ ap_of_drawing = (1 + 3 * 51 / 101) / 10
 # ### Void and crowd
 #
 # Pixels that nobody labelled in the truth are **void**; pixels that a prediction gives to no segment are **open**. A **crowd** is a region with many
-# instances that nobody outlined one by one. Each row is a strip of pixels. Digits are ids of cars, `S` is sky, and `.` is id 0: void
-# in the truth, open in the prediction. TP, FP, FN and IoU are those of the cars.
+# instances that nobody outlined one by one. Each row is a strip of pixels: digits are ids of cars, `S` is sky, `.` is void or open. The
+# counts are those of the cars.
 
 # %% tags=["demo"]
 from minim2f.metrics import AveragePrecision, MeanIoU, PanopticQuality
@@ -207,13 +208,27 @@ for true, pred, crowds, why in [
 table(["truth", "prediction", "TP", "FP", "FN", "IoU", "why"], rows)
 
 # %% [markdown]
-# So far PQ. Here are all three:
-#
-# | | PQ | mIoU | AP |
-# | --- | --- | --- | --- |
-# | void | leaves the union, excuses a segment mostly in it | left out | nothing special: a detection there is wrong |
-# | open | lowers the IoU | lowers the IoU | lowers the IoU |
-# | crowd | never missed, excuses a segment of its class mostly in it | part of its class | never missed, excuses a detection of its class if the share inside reaches the threshold |
+# All three metrics:
+
+# %% tags=["demo", "hide-input"]
+table(
+    ["", "PQ", "mIoU", "AP"],
+    [
+        [
+            "void",
+            "leaves the union; excuses a prediction that lies mostly in it",
+            "is left out",
+            "is background: a detection there is wrong",
+        ],
+        ["open", "lowers the IoU", "lowers the IoU", "lowers the IoU of the mask"],
+        [
+            "crowd",
+            "cannot be missed; excuses a prediction of its class that lies mostly in it",
+            "is a part of its class",
+            "cannot be missed; excuses a detection of its class if the share of it inside reaches the threshold",
+        ],
+    ],
+)
 
 # %% [markdown]
 # ## The equation
@@ -233,11 +248,10 @@ table(["truth", "prediction", "TP", "FP", "FN", "IoU", "why"], rows)
 #
 # **Why more than 1/2.** Suppose a true segment $g$ matched two predicted ones. A union is at least as large as $g$, so with an
 # IoU above 1/2 each of the two holds more than half of $g$. Together they hold more pixels than $g$ has, so they share one. But in an id map, no pixel
-# belongs to two segments. So $g$ has one match at most; exchange both sides, and a predicted segment has one at most, too (with
+# belongs to two segments. Exchange both sides, and a predicted segment has at most one match, too (with
 # void, count only its pixels outside of void).
 #
-# **At exactly 1/2** the proof breaks: cut a true ball into equal halves. Both have an IoU of 1/2. With "≥",
-# one ball would give two TP.
+# **At exactly 1/2** the proof breaks: of a true ball cut into equal halves, both have an IoU of 1/2.
 #
 # AP's masks may overlap, so it needs the greedy rule.
 
@@ -277,7 +291,7 @@ same(slow_pq(pred_ids, classes, true_ids, classes), pq_by_hand)
 # %% [markdown]
 # ## Fast and short
 #
-# Packed into one number, a pixel's true and predicted id are counted for all pairs by one `bincount`: in the drawing, with five
+# One `bincount` counts all pairs of ids, each packed into one number: in the drawing, with five
 # columns (ids 0 … 4), true 3 and predicted 2 become 3 · 5 + 2 = 17. `shapes.check` names a tensor and asserts its shape; in
 # a `shapes.scope` a letter keeps its size.
 
@@ -297,9 +311,9 @@ def iou_table(pred_ids, true_ids):
 print(iou_table(pred_ids, true_ids))
 
 # %% [markdown]
-# Ball b is row 2 (rows count from 0). Now the proof, tried at random: 2,000 pairs of maps, 8 pixels cut into at most three segments.
-# How often does a segment, true or predicted, have several partners? (From 0.5 to 0.4, little changes: of 8 pixels, 3/7 is the only
-# IoU between.) `numbered` makes ids 1, 2 … of any ids.
+# Ball b is row 2. Now the proof, tried at random: 2,000 pairs of maps, 8 pixels cut into at most three segments.
+# How often does a segment, true or predicted, have several partners? (With 8 pixels, 3/7 is the only IoU between 0.4 and 0.5.)
+# `numbered` makes ids 1, 2 … of any ids.
 
 # %% tags=["demo"]
 def partners(iou, threshold, enough=torch.gt):
@@ -331,8 +345,8 @@ assert max(most["IoU > 0.5"]) == 1 < max(most["IoU ≥ 0.5"])
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# The trained tiny model on 16 new scenes, which are easy for it, and on the same with noise. `predict_masks` runs it; `as_result` reads
-# its output in one of the three ways: `ids`, a list of `segments`, and `masks`.
+# The trained tiny model on 16 new scenes, and on the same with noise. `predict_masks` runs it; `as_result` makes
+# one of the three readings.
 
 # %% tags=["demo"]
 from minim2f.inference import as_result
@@ -382,7 +396,7 @@ shape_table(
 #
 # ### TP, FP, FN
 #
-# One scene with noise 40, a standard deviation (channels go from 0 to 255).
+# One scene with noise, its standard deviation 40 of 255.
 
 # %% tags=["demo"]
 def kinds_of(segments):
@@ -443,8 +457,8 @@ show(
 )
 
 # %% [markdown] tags=["demo"]
-# The boat was cut in two. Neither piece has an IoU above 1/2, so both are FP, and the boat is an FN: three mistakes. The
-# mountain is one segment in many pieces, the unnamed patches, and lost too many pixels. Kite and umbrella are invented.
+# The boat was cut in two. Neither piece has an IoU above 1/2, so both are FP, and the boat is an FN. The
+# mountain, one segment in many pieces (the unnamed patches), lost too many pixels. Kite and umbrella are invented.
 #
 # ### Three scores of one output
 
@@ -471,28 +485,29 @@ table(header, [[name] + [f"{value:.2f}" for value in values] for name, values in
 easy, hard, harder, one_reading = scores.values()
 assert easy[2] > 0.97 and easy[5] > 0.97 and easy[7] < 0.9
 assert easy[0] - hard[0] > 0.15 and hard[0] < hard[3] < hard[4]
-assert one_reading[4] < hard[4] - 0.05 and harder[0] < 0.35
+assert one_reading[4] < hard[4] - 0.05 and harder[0] < 0.35 and harder[1] < 0.5
+assert easy[6] > 0.95 and one_reading[7] < hard[7]
 
 # %% [markdown]
-# **Without noise** nearly every segment is found: RQ and AP50, AP at threshold 0.5, are about 1. AP is lower although
-# nothing was missed: AP75 is still high, so it is the thresholds above 0.75 that refuse masks.
+# **Without noise** nearly every segment is found: RQ, AP50 (AP at threshold 0.5) and AP75 are about 1. Only higher thresholds refuse masks.
 #
 # **With noise**, PQ falls more than mIoU: a cut segment costs FP and FN, while most of its pixels keep the
-# right class. Pixel accuracy, the share of such pixels, falls least. At noise 80 the mean SQ is below 1/2, as no match can be:
-# classes without a match join it with 0.
+# right class. Pixel accuracy, the share of such pixels, falls least. At noise 80, SQ is below 1/2, where no match can be:
+# it is 0 for classes without a match.
 #
-# **The reading counts too.** In the last row, all scores are those of the panoptic reading. It leaves unsure pixels open, and for mIoU
-# these are wrong. It also drops unsure instances, and cuts masks that overlap, so AP falls, too.
+# **The reading counts too.** The last row is all of the panoptic reading. It leaves unsure pixels open, which mIoU
+# counts as wrong. It drops unsure instances, so AP falls, too.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Slow PQ against the library, on 200 random pairs of maps; `listed` makes its lists of segments.
+# Slow PQ against the library, on 200 random pairs of maps.
 
 # %%
 CATEGORIES = [{"id": k, "isthing": int(k == 3)} for k in (3, 7, 8)]  # ball, sky, sea
 
 def listed(classes, scores=None):
+    """The segments of a map as the library wants them."""
     return [
         {"id": i, "category_id": k} | ({"score": scores[i]} if scores else {})
         for i, k in classes.items()
@@ -515,7 +530,7 @@ mine = [slow_pq(*case) for case in cases]
 same(mine, [of_library(PanopticQuality(CATEGORIES), *case)["All"]["pq"] for case in cases])
 
 # %% [markdown]
-# The drawing: its mIoU in the library, its AP in COCO's own pycocotools, which the library calls.
+# The drawing: its mIoU, and its AP in COCO's own pycocotools, which the library calls.
 
 # %%
 drawing = pred_ids, classes, true_ids, classes
@@ -531,7 +546,7 @@ ap.update(masks_of(pred_ids), predicted, masks_of(true_ids), listed(classes))
 same(ap.compute()["ap"], ap_of_drawing)
 
 # %% [markdown]
-# And the ranked list: four balls of a pixel each, and five detections.
+# And the ranked list.
 
 # %%
 places = torch.eye(6, dtype=torch.bool)[:, None]  # six masks of one pixel each, (6, 1, 6)
@@ -546,7 +561,7 @@ same(ap.compute()["ap50"], ap_by_hand)
 # ### Which mistake does which score see?
 #
 # Take the truth for a prediction, and spoil it in four ways. Hypothesis: RQ overlooks the shift, mIoU the merging, AP the
-# invention. That is, there they lose less than half of what PQ loses.
+# invention: there they lose less than half of what PQ loses.
 #
 # - *shifted*: all masks one pixel to the right
 # - *small ones dropped*: those below 2 % of the picture
@@ -648,17 +663,15 @@ if photographs:
 # %% [markdown]
 # **The hypothesis holds** in all three groups, and on the photographs. RQ does not see the shift: every match survives. mIoU
 # does not see merged instances. AP hardly sees the invention: a wrong detection lowers only the precisions after it, and this one comes
-# last. PQ loses in every row.
+# last. PQ sees all four.
 #
-# **More blind spots.** On the scenes, mIoU hardly sees the small invention either. SQ overlooks whatever is dropped or invented, while each class
+# **More blind spots.** On the scenes, mIoU hardly sees the invention either. SQ overlooks what is dropped or invented, while each class
 # keeps a match. Pixel accuracy stays above 0.95 throughout.
 #
-# **Tight masks.** Through its high thresholds, AP loses more than twice as much as PQ to one pixel.
+# **Tight masks.** To one pixel, AP loses more than twice as much as PQ.
 #
-# **Small things.** On the photographs, more than half of the segments hold less than a twentieth of the
-# pixels. Without them, PQ and AP drop to about half.
-#
-# **Inventions.** On the photographs, an invented class that occurs nowhere else joins the means of PQ, SQ, RQ and mIoU with 0 (last column).
+# **Photographs.** More than half of the segments hold less than a twentieth of the pixels; without them, PQ and AP are about half. An
+# invented class that occurs nowhere else joins all means but AP's with 0 (last column).
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -725,8 +738,7 @@ pooled = (0.9 + 0.6) / (2 + 8 / 2)
 print(f"picture A {pq_a:.2f}, B {pq_b:.2f}, their mean {(pq_a + pq_b) / 2:.2f}, pooled counts {pooled:.2f}")
 
 # %% [markdown]
-# **How to notice it in your own training.** Two of ten balls were found, and the score says 0.51. Add the counts over all
-# pictures (batches, GPUs), and divide once.
+# **How to notice it in your own training.** Two of ten balls were found, and the score says 0.51. Add all counts, and divide once.
 
 # %% [markdown]
 # ## Exercises
@@ -734,7 +746,7 @@ print(f"picture A {pq_a:.2f}, B {pq_b:.2f}, their mean {(pq_a + pq_b) / 2:.2f}, 
 # ### 13.1 ★ From counts to PQ
 #
 # Each picture gave TP, FP, FN and the sum of the matches' IoU for each class. Return the PQ of the data set, the mean over
-# the classes that occur as TP, FP or FN; 0 if none does. Some pictures and classes are empty.
+# the classes that occur as TP, FP or FN; 0 if none does.
 
 # %%
 def pq_of_counts(counts):
@@ -789,8 +801,8 @@ exercise("13.2", mean_iou)
 # %% [markdown]
 # ### 13.3 ★★ AP of a ranked list
 #
-# Detections of one class, in any order, and whether each is right. No scores are equal. The list may be empty; there is at least one
-# true instance.
+# Detections of one class, in any order, and whether each is right. No scores are equal. The list may be empty; `num_true` is 1
+# or more.
 
 # %%
 def average_precision(scores, right, num_true):
@@ -818,8 +830,8 @@ exercise("13.3", average_precision)
 # %% [markdown]
 # ### 13.4 ★★★ The counts of two id maps
 #
-# For one picture with void, without crowds: TP, FP, FN and the sum of the matches' IoU of each class. Void leaves
-# the union, and an unmatched prediction is no FP if more than half of it lies in void. Either map may be 0 throughout. Do without
+# For one picture without crowds: TP, FP, FN and the sum of the matches' IoU of each class. Void leaves
+# the union, and excuses an unmatched prediction that lies in it by more than half. Either map may be 0 throughout. Do without
 # the library's metrics.
 
 # %%
@@ -877,8 +889,7 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - PQ = SQ × RQ, class by class.
-# - Two predicted segments cannot both hold more than half of a true one.
+# - PQ = SQ × RQ, class by class; above IoU 1/2 a match is unique.
 # - mIoU sees no instances; AP wants sorted scores and tight masks.
 # - In PQ, void and crowds excuse segments mostly in them; nothing excuses open pixels.
 # - Score held-out pictures, pool counts, leave out classes that never occur.
@@ -887,6 +898,6 @@ library_table(
 # ## Further reading
 #
 # - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), section 4: PQ, and the proof.
-# - [COCO's detection evaluation](https://cocodataset.org/#detection-eval): all twelve numbers of AP and recall.
+# - [COCO's detection evaluation](https://cocodataset.org/#detection-eval): its twelve numbers.
 #
 # Before: chapter 12, inference three ways. Next: chapter 14, ablations.
