@@ -489,14 +489,14 @@ assert one_reading[4] < hard[4] - 0.05 and harder[0] < 0.35 and harder[1] < 0.5
 assert easy[6] > 0.95 and one_reading[7] < hard[7]
 
 # %% [markdown]
-# **Without noise** nearly every segment is found: RQ, AP50 (AP at threshold 0.5) and AP75 are about 1. Only higher thresholds refuse masks.
+# **Without noise.** Nearly every segment is found: RQ, AP50 (AP at threshold 0.5) and AP75 are about 1. Masks fail at higher thresholds.
 #
-# **With noise**, PQ falls more than mIoU: a cut segment costs FP and FN, while most of its pixels keep the
+# **With noise.** PQ falls more than mIoU: a cut segment costs FP and FN, while most of its pixels keep the
 # right class. Pixel accuracy, the share of such pixels, falls least. At noise 80, SQ is below 1/2, where no match can be:
 # it is 0 for classes without a match.
 #
 # **The reading counts too.** The last row is all of the panoptic reading. It leaves unsure pixels open, which mIoU
-# counts as wrong. It drops unsure instances, so AP falls, too.
+# counts as wrong. It drops unsure instances: AP falls, too.
 
 # %% [markdown]
 # ## Checkpoint
@@ -661,7 +661,7 @@ if photographs:
     print(f"below 2 % of the picture: {small.float().mean():.0%} of the segments, {share:.1%} of their pixels")
 
 # %% [markdown]
-# **The hypothesis holds** in all three groups, and on the photographs. RQ does not see the shift: every match survives. mIoU
+# **The hypothesis.** It holds in all three groups, and on the photographs. RQ does not see the shift: every match survives. mIoU
 # does not see merged instances. AP hardly sees the invention: a wrong detection lowers only the precisions after it, and this one comes
 # last. PQ sees all four.
 #
@@ -868,7 +868,7 @@ exercise("13.4", count_matches)
 # | --- | --- | --- | --- |
 # | several crowds of a class in a picture | – | panopticapi: the last one excuses | all excuse |
 # | no class occurs | – | pycocotools: −1 | 0 |
-# | does the recall 7/10 reach 0.7 | – | pycocotools: no, by rounding | no; in 13.3 either |
+# | does the recall 7/10 reach 0.7 | – | pycocotools: no, by rounding | no; 13.3 accepts both |
 # | mIoU is over classes in | – | Detectron2, older: truth or prediction; newer: the truth | truth or prediction |
 
 # %% [markdown]
