@@ -23,8 +23,8 @@ setup(seed=0)
 #
 # Minutes, stars and headings on this page come from the chapters themselves. A chapter's card says how many minutes a new
 # reader needs for the text and for all exercises together. Here the exercise minutes are shared out by stars: two stars count
-# twice as much as one, three stars four times. Cells for class carry the tag `demo` in a chapter's source; tag your own, and
-# they appear below. A chapter without a link is not written yet.
+# twice as much as one, three stars four times. Cells for class carry the tag `demo` in a chapter's source; tag your own, build
+# this page again, and they appear below. A chapter without a link is not written yet.
 
 # %% tags=["hide-input"]
 import re
@@ -85,8 +85,8 @@ print(f"{len(book)} chapters: {read / 60:.0f} hours to read, {tried / 60:.0f} fo
 #
 # A session has 90 minutes. Numbers such as 15 · 20 · 40 · 15 are minutes for the last homework, for the question under
 # *Predict* and the board, for the demo, and for discussion. *Show* names the headings of demo cells; what they show stands
-# in the table of demos below. Let students answer *Predict* in writing before they see anything: a wrong guess on
-# paper is what the lesson is made of.
+# in the table of demos below. Let students answer *Predict* in writing before they see anything: a wrong guess
+# that was written down starts the best discussions.
 
 # %% tags=["hide-input"]
 def task(id_):
@@ -102,7 +102,7 @@ def plan(text):
         there = [n for n in numbers.split() if n in book]
         total = sum(homework[i][1] for i in ids.split() if i in homework)
         reading.append(sum(minutes(n)[0] for n in there))
-        todo = ", ".join(map(task, ids.split())) + f"<br>together {total} min" * (total > 0)
+        todo = ", ".join(map(task, ids.split())) + f"<br>together {total} min" * (" " in ids and total > 0)
         chapters_ = ", ".join(map(link, numbers.split())) + f"<br>read {reading[-1]} min" * (reading[-1] > 0)
         lines.append([unit, chapters_, split, show_.replace("; ", "<br>"), board, todo])
     table(["unit", "chapters", "minutes", "show", "on the board", "homework"], lines)
@@ -147,7 +147,7 @@ weeks = plan("""
 1 · The question | 0 1 | 0 · 30 · 40 · 20 | 0 The minute; 0 The idea in small numbers; 0 Switch them off, one by one; 1 The idea in small numbers; 1 What a query is for | the 4 × 4 picture in three readings; two touching cars | 0.1 0.2 1.1 1.2
 2 · Truth and features | 2 3 | 15 · 20 · 40 · 15 | 2 Resize a map of names; 2 Blue first; 3 What a cell sees; 3 The stride in the wrong place | three fates of a pixel: target, crowd, void; a field that grows 1, 3, 7 | 2.1 2.2 3.1 3.3
 3 · A map to draw masks on | 4 5 | 15 · 25 · 35 · 15 | 4 What a stride costs; 4 Half a cell; 5 The idea in small numbers; 5 What it costs | centres at 0.5 and 1.5 of two cells; four cells around one place, with their shares | 4.1 4.2 5.1 5.2
-4 · Queries that look | 6 7 8 | 15 · 25 · 40 · 10 | 6 What and where; 6 Twins; 7 The idea in small numbers; 7 Rescue; 8 How masks sharpen | one layer: look, talk, think; a row of scores that is −∞ everywhere | 6.1 6.3 7.1 7.2 8.1
+4 · Queries that look | 6 7 8 | 15 · 25 · 40 · 10 | 6 What and where; 6 Twins; 7 The idea in small numbers; 7 Rescue; 8 How masks sharpen | one layer: look, talk, feed-forward network; a row of scores that is −∞ everywhere | 6.1 6.3 7.1 7.2 8.1
 5 · Who learns what | 9 10 | 15 · 25 · 35 · 15 | 9 The idea in small numbers; 9 Greedy; 10 The division; 10 Look | the table of kite and boat; two pictures, one with a single segment | 9.1 9.2 9.3 10.1 10.2
 6 · Learned, read, judged | 11 12 13 | 15 · 20 · 40 · 15 | 11 Look; 11 A NaN hunt; 12 Break it; 13 TP, FP, FN; 13 Scored on the training pictures | AdamW's two means for gradients 1, −100, 1; PQ of the two balls | 11.2 11.4 12.2 13.1 13.3
 7 · What carries the weight | 14 15 | 15 · 15 · 30 · 30 | 14 The same seed is not the same start; 15 Weights that were never loaded | two rows of five scores: overlapping as rows, apart as columns | 14.1 15.1
@@ -159,12 +159,27 @@ assert weeks[3] == max(weeks)  # what the text above says
 #
 # `make lecture` (or `python -m minim2f book lecture`, with a chapter's number if you like) writes notebooks with nothing but these cells to
 # `out/lecture`. Their outputs are stored in them, so a demo can be shown without being run. Seconds are for a run from start to
-# end, its start included, with one thread of a busy server; they were taken twice, and a laptop is usually faster. The last
+# end, its start included, with one thread of a busy server; they were taken twice, and depend more on what else the machine does than on the chapter. The last
 # column is the moment to wait for: ask before you run that cell.
 
 # %% tags=["hide-input"]
+# chapter, its demo cells then, seconds of two runs; where the cells are others now, "not measured"
 MEASURED = """
-0 19 24 24
+0 18 24 10
+1 11 20 7
+2 18 25 8
+3 21 27 12
+4 17 13 7
+5 16 20 11
+6 8 12 8
+7 10 15 15
+8 13 15 12
+9 15 31 19
+10 11 7 13
+11 9 8 12
+12 10 6 10
+13 19 7 20
+E 7 5 15
 """
 MOMENTS = """
 0 | Switch them off, one by one | a silenced car leaves void in the panoptic map, and no hole in the semantic one
@@ -244,10 +259,10 @@ QUESTIONS = """
 13 | The mean of the pictures' scores | Two of ten balls are found, and PQ is 0.51. How? | By averaging pictures. Add up the counts, and divide once.
 14 | Predict | Five scores each, and the ranges overlap. Can the difference be sure? | Yes, if the runs are pairs: look at the differences within each seed.
 14 | The same seed is not the same start | The seed is set before each model is built. Do both start alike? | No: one table less, and all later random numbers shift.
-15 | Weights that were never loaded | `strict=False` raised no error, and the loss falls. Are the weights there? | Look at the first loss: it is that of random weights.
+15 | Weights that were never loaded | <code>strict=False</code> raised no error, and the loss falls. Are the weights there? | Look at the first loss: it is that of random weights.
 15 | Right masks, wrong names | The outlines are excellent, and mIoU is near 0. What happened? | The list of names was sorted. Numbers did not move, names did.
 E | Predict | Products take 60 of 100 milliseconds in both programs. Can one be twice as fast? | No: 100 / 60 is the limit.
-E | Break it | `out[bags] += terms` runs. What is wrong? | Of several values for one row it keeps one. Gradients are too small, and nothing crashes.
+E | Break it | <code>out[bags] += terms</code> runs. What is wrong? | Of several values for one row it keeps one. Gradients are too small, and nothing crashes.
 """
 for number in dict.fromkeys(line.split(" | ")[0] for line in QUESTIONS.strip().split("\n")):
     page = [f"**{link(number)}**"]
@@ -288,7 +303,7 @@ TURNS = """
 11.2 | one length for the whole model | clips tensor by tensor | gradients come as a list | Does the step keep its direction?
 12.2 | top_k counts stuff as well | drops stuff, then takes the best | what is dropped cannot compete | Which comes first in the published rule?
 12.3 | only queries that are sure of a class compete | lets all queries compete | every mask is there | Who may win a pixel, who may keep it?
-13.1 | add the counts of all pictures first | the mean of the pictures' PQ | every picture counts alike | What did the picture with nine balls count?
+13.1 | add the counts of all pictures first | the mean of the pictures' PQ | every picture counts alike | How much should a picture with nine balls count?
 """
 lines = []
 for id_, hint, write, tempting, question in (line.split(" | ") for line in TURNS.strip().split("\n")):
@@ -305,7 +320,7 @@ print(f"{len(lines)} of {known} mistakes that the exercises have words for")
 # - Chapter 0, the panoptic rule: three steps that are read as one. Sure queries compete for a pixel; what a query *won*,
 #   outside of its mask too, is compared with the size of its mask; what it *keeps* is cut to its mask. Let them compute 6 of 7.
 # - Chapter 2: a pixel is target, crowd or void, and losses and metrics treat these differently. Draw it as a small table.
-# - Chapters 4 and 5: pictures are indexed (y, x), points are (x, y), and centres lie at halves. Square pictures hide every such mistake, so
+# - Chapters 4 and 5: pictures are indexed (y, x), points are (x, y), and centres lie at halves. Square pictures hide exchanged axes, so
 #   give examples that are not square.
 # - Chapter 7: that models without masks end about as well in these short runs is a finding, not a mistake. Let it stand, and ask what would decide it.
 # - Chapters 9 and 10: cost and loss have the same three terms and are different things. One ranks and passes no gradient, the other teaches.
@@ -321,7 +336,7 @@ print(f"{len(lines)} of {known} mistakes that the exercises have words for")
 map_ = book["0"].text
 PATHS = {
     "An afternoon": "why masks are drawn on a map at 1/4 (4), how queries come to differ (6), what a mistake costs (10). You see that it works, and where its name comes from",
-    "A course": "only the appendices; E tells why it is fast",
+    "A course": "nothing but the appendices",
     "You know DETR": "what you know: queries, the layer, the idea of matching. Two surprises are left out with it: look before you talk (6), and why the cost is not the loss (9)",
     "You write fast code": "what all of it is for. E takes chapters 5, 7, 9 and 10 as known",
 }
@@ -332,14 +347,14 @@ for name, left_out in PATHS.items():
     numbers = [n for n in numbers if name != "A course" or n.isdigit()]
     reading, work = map(sum, zip(*(minutes(n) for n in numbers if n in book)))
     lines.append([name, ", ".join(numbers), f"{reading} + {work} min", left_out])
-lines.append(["Code only", "README's tree: `model/`, then `training/`, beside W", "an evening", "every *why*, and every measurement. *In the library*, near each chapter's end, leads back from a line of code to its chapter"])
+lines.append(["Code only", "README's tree: `model/`, then `training/`, beside W", "no exercises", "every *why*, and every measurement. *In the library*, near each chapter's end, leads back from a line of code to its chapter"])
 table(["path", "chapters", "read + exercises", "what it leaves out"], lines)
 
 # %% [markdown]
 # ## In class
 #
 # **No network, no GPU.** Nothing but the installation needs a network, and nothing needs a GPU. For a room without one, collect the packages on a
-# machine with the same system and the same Python, `python -m pip wheel ".[notebooks]" setuptools -w wheels`, carry the project and that folder on a stick, and install
+# machine with the same system and the same Python, `python -m pip wheel ".[notebooks]" hatchling editables -w wheels`, carry the project and that folder on a stick, and install
 # with `python -m pip install --no-index --find-links wheels -e ".[notebooks]"`. All chapters then run, on drawn
 # scenes. Photographs are fetched once with `make data`, and on other machines from a copy: `make data MIRROR=folder`. Who only reads gets
 # `make html`.
@@ -351,9 +366,23 @@ table(["path", "chapters", "read + exercises", "what it leaves out"], lines)
 # known mistake gets its sentence, a right one ✔, on fixed corner cases and random inputs. As students see it, with exercise 7.3:
 
 # %%
-exercise("7.3", lambda allowed, heads: ...)
-exercise("7.3", lambda allowed, heads: allowed.repeat_interleave(heads, 0))
-exercise("7.3", lambda allowed, heads: ~allowed.repeat_interleave(heads, 0))
+from minim2f.book.exercise import verdict
+from minim2f.book.exercises import find
+
+
+def untouched(allowed, heads): ...
+
+
+def turned_round(allowed, heads):
+    return allowed.repeat_interleave(heads, 0)
+
+
+def right(allowed, heads):
+    return ~allowed.repeat_interleave(heads, 0)
+
+
+for answer in (untouched, turned_round, right):
+    print(verdict(find("7.3"), answer))  # what exercise("7.3", answer) prints
 
 # %% [markdown]
 # What students hand in can be run again, then counted:
