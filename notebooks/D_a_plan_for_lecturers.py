@@ -150,7 +150,7 @@ weeks = plan("""
 4 · Queries that look | 6 7 8 | 15 · 25 · 40 · 10 | 6 What and where; 6 Twins; 7 The idea in small numbers; 7 Rescue; 8 How masks sharpen | one layer: look, talk, feed-forward network; a row of scores that is −∞ everywhere | 6.1 6.3 7.1 7.2 8.1
 5 · Who learns what | 9 10 | 15 · 25 · 35 · 15 | 9 The idea in small numbers; 9 Greedy; 10 The division; 10 Look | the table of kite and boat; two pictures, one with a single segment | 9.1 9.2 9.3 10.1 10.2
 6 · Learned, read, judged | 11 12 13 | 15 · 20 · 40 · 15 | 11 Look; 11 A NaN hunt; 12 Break it; 13 TP, FP, FN; 13 Scored on the training pictures | AdamW's two means for gradients 1, −100, 1; PQ of the two balls | 11.2 11.4 12.2 13.1 13.3
-7 · What carries the weight | 14 15 | 15 · 15 · 30 · 30 | 14 The same seed is not the same start; 15 Weights that were never loaded | two rows of five scores: overlapping as rows, apart as columns | 14.1 15.1
+7 · What carries the weight | 14 15 | 15 · 15 · 30 · 30 | 14 The same seed is not the same start; 15 Weights that were never loaded | two rows of five scores: overlapping as rows, apart as columns | 14.1 14.3 15.1 15.2
 """)
 assert weeks[3] == max(weeks)  # what the text above says
 
@@ -179,6 +179,7 @@ MEASURED = """
 11 9 8 12
 12 10 6 10
 13 19 7 20
+15 20 41 56
 E 7 5 15
 """
 MOMENTS = """
