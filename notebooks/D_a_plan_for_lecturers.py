@@ -3,7 +3,7 @@
 #
 # Three plans, what to show and draw, where students' intuition goes wrong and what helps: read from the chapters as they are today.
 #
-# *read 25 min · run 10 s CPU*
+# *read 25 min · run 15 s CPU*
 #
 # **For** the question "how do I teach this?" · **Library** [`minim2f/book/editions.py`](../minim2f/book/editions.py), [`minim2f/book/exercise.py`](../minim2f/book/exercise.py)
 
@@ -102,7 +102,7 @@ def plan(text):
         there = [n for n in numbers.split() if n in book]
         total = sum(homework[i][1] for i in ids.split() if i in homework)
         reading.append(sum(minutes(n)[0] for n in there))
-        todo = ", ".join(map(task, ids.split())) + f"<br>together {total} min" * (" " in ids and total > 0)
+        todo = "<br>".join(map(task, ids.split())) + f"<br>together {total} min" * (" " in ids and total > 0)
         chapters_ = ", ".join(map(link, numbers.split())) + f"<br>read {reading[-1]} min" * (reading[-1] > 0)
         lines.append([unit, chapters_, split, show_.replace("; ", "<br>"), board, todo])
     table(["unit", "chapters", "minutes", "show", "on the board", "homework"], lines)
