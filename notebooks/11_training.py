@@ -67,7 +67,7 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # All gradients times 100 give the same moves: the factor appears above and below the
 # line. What hurts is that one batch's gradient is longer: in step 3 the weight still goes the wrong way.
 # **Clipping** shortens every gradient that is above a *longest* length. With 1, the gradients become 1, −1, 1, and the moves 1, −0.05
-# and 0.34. With 0.01, they become 0.01, −0.01, 0.01, and the moves stay.
+# and 0.34. With 0.01, they become 0.01, −0.01, 0.01, and the moves stay the same.
 
 # %% tags=["demo"]
 def moves(gradients, longest=float("inf")):
@@ -189,7 +189,7 @@ table(["longest", "length of the move, against no clipping", "cosine", "weights 
 # %% [markdown]
 # ## Shapes
 #
-# A weight's gradient, mean and square have its own shape. They and the weight are four float32 numbers, 16 bytes a weight: 0.7 GB for the published model's 44 million. Which weight gets which rate and decay? `make_optimizer` makes four **parameter groups**, here with the published numbers:
+# Gradient, mean and square have the shape of their weight. With the weight, that is four float32 numbers, 16 bytes: 0.7 GB for the published model's 44 million weights. Which weight gets which rate and decay? `make_optimizer` makes four **parameter groups**, here with the published numbers:
 
 # %%
 from minim2f.training.recipe import make_optimizer
@@ -464,7 +464,7 @@ for variant in dict.fromkeys(name for name, _ in runs):
     rows[-1].append(f"{min(run['norm'] for run in own):.0f} to {max(run['norm'] for run in own):.0f}")
     rows[-1].append(f"{max(run['largest'] for run in own):.0f}")
 header = ["recipe", "PQ of each seed", "against TINY, seed by seed", "mean"]
-table([*header, "gradient's length, median", "longest"], rows)
+table([*header, "gradient's length, median", "largest"], rows)
 
 # %% [markdown]
 # **Clipping: undecided.** Both changes help three seeds and harm two. There was little to mend: the longest gradient is at most four times as long
@@ -519,7 +519,7 @@ for version, curves in json.loads((bench / "learn.json").read_text("utf-8"))["ru
 # %% [markdown]
 # ### On photographs
 #
-# Eight photographs with 88 segments can be learned by heart, too: the README's command (600 steps, at 192 pixels) reaches PQ 0.88 in about three minutes. Here are 12 steps at 96 pixels:
+# Eight photographs with 88 segments can be learned by heart, too: the README's command (600 steps, at 192 pixels) reaches PQ 0.88 in about three minutes of processor time. Here are 12 steps at 96 pixels:
 
 # %%
 try:
@@ -674,7 +674,7 @@ exercise("11.3", rate_factor)
 # %% [markdown]
 # ### 11.4 ★ The pictures of a step
 #
-# Row e of `orders` has the order of the pictures in epoch e (the library makes it from the seed). A run passes through row after row without a gap, `batch_size` pictures a step; a step may reach into later epochs. Of those of the step after `done` steps,
+# Row e of `orders` has the order of the pictures in epoch e (the library makes it from the seed). A run passes through row after row without a gap, `batch_size` pictures a step; a step may reach into later epochs. After `done` steps comes the step in question; of its pictures,
 # process `rank` takes every `count`-th, from number `rank` (0 is the first) on. Return them.
 
 # %%
