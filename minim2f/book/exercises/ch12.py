@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch12_wrong, ch12_wrong_panoptic, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch12_wrong,
+    ch12_wrong_pairs,
+    ch12_wrong_panoptic,
+    integer,
+)
 from minim2f.book.exercises.forbidden import counted
 
 # ---- 12.1 a map of classes as large as the picture
@@ -209,6 +215,6 @@ def _rule_corners() -> list[tuple]:
 
 EXERCISES = [
     Exercise("12.1", class_map, _padded_picture, ch12_wrong.MAPS, _padded_corners()),
-    Exercise("12.2", best_pairs, _guesses, ch12_wrong.PAIRS, _pair_corners()),
+    Exercise("12.2", best_pairs, _guesses, ch12_wrong_pairs.PAIRS, _pair_corners()),
     Exercise("12.3", panoptic_rule, _contested, ch12_wrong_panoptic.RULES, _rule_corners()),
 ]
