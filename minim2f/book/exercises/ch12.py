@@ -102,7 +102,7 @@ def _pair_corners() -> list[tuple]:
     things = torch.tensor([True, False, True])
     large = 2 * torch.randn(300, 4, generator=g), torch.randn(300, 3, 3, generator=g)
     named = "instances slow_instances _best_pairs as_result segment"
-    sure = torch.tensor([[3.0, 2.0, 0.5, 1.0], [0.2, 4.0, 1.0, 0.0], [2.0, 0.0, 1.5, 5.0]])
+    sure = torch.tensor([[3.0, 2.0, 0.5, 1.0], [0.2, 4.0, 1.0, 0.0], [2.2, 0.0, 1.5, 5.0]])
     maps = torch.tensor([[[0.0, 4.0, 0.3]], [[0.1, -1.0, 9.0]], [[-1.0, 0.0, -2.0]]])
     return [
         (*counted(*large, functions=named), 40, things),
