@@ -12,12 +12,10 @@
 #
 # - follow one prediction through three rules by hand (The idea in small numbers)
 # - write the map of classes of a padded picture (12.1)
-# - write the list of instances with its top-k (12.2)
-# - write the panoptic rule with both thresholds (12.3), and say what
-#   moving them does (Experiment)
+# - write the list of instances (12.2)
+# - write the panoptic rule (12.3), and say what its thresholds do (Experiment)
 # - save results that other tools read (Checkpoint)
-# - find out why a result is empty, one class,
-#   or always 100 instances (Break it)
+# - find out why a result is empty, or one class, or always 100 instances (Break it)
 
 # %% [markdown]
 # ## Where we are
@@ -37,17 +35,16 @@ setup(seed=0)
 where_we_are("inference")
 
 # %% [markdown]
-# Mask2Former makes N guesses about a picture, one from each **query**: a row of K+1 **class logits**, of which the last means "no
-# object", and a **mask**, a map of logits. A softmax turns the row into class probabilities, a sigmoid the mask into mask
-# probabilities. Classes that can be counted (car, dog) are **things**, all others (sky, road) **stuff**. Chapter 0 read a prediction
-# in three ways. Now come the rules that decide what is left out.
+# Mask2Former makes N guesses about a picture, one from each **query**: K+1 **class logits**, the last for "no object", and a
+# **mask**, a map of logits. Softmax and sigmoid make class and mask probabilities of them.
+# Classes that one can count (car, dog) are **things**, others (sky, road) **stuff**. Three rules decide what becomes of the guesses.
 
 # %% [markdown]
 # ## Predict
 #
-# Every query of a model is doubled, so that each object is guessed twice: with the same class probabilities, by two masks that
-# differ a little, at random, at every pixel. What becomes of the semantic map, of the list of instances, of the panoptic map? (From
-# chapter 0: a query that wins fewer than 80 % as many pixels as its mask has loses everything.)
+# Every query is doubled: each object is guessed twice, with the same class probabilities, by two masks that differ at random at every
+# pixel. What becomes of the semantic map, the instances, the panoptic map? (From chapter 0: a query that wins fewer than 80 % as
+# many pixels as its mask has loses everything.)
 #
 # <details><summary>Answer</summary>
 #
@@ -60,7 +57,7 @@ where_we_are("inference")
 # %% [markdown] tags=["demo"]
 # ## The idea in small numbers
 #
-# A picture of one row with eight pixels, four queries, two classes: a dog (a thing) between two pieces of sky (stuff). Query 2 is a second
+# A picture of eight pixels in a row, four queries, two classes: a dog (a thing) between two pieces of sky (stuff). Query 2 is a second
 # guess at the dog.
 #
 # | query | class probabilities: dog, sky, no object | mask probability |
@@ -70,8 +67,8 @@ where_we_are("inference")
 # | 2 | **0.85**, 0.05, 0.10 | 0.8 at pixels 3, 4, 5 |
 # | 3 | 0.06, **0.84**, 0.10 | 0.9 at pixels 6, 7 |
 #
-# At all other pixels a mask probability is 0.1. The mask of a query, as a set of pixels, is where its probability is above ½ for
-# instances, and at least ½ for the panoptic map. The official code has it so; it makes a difference at exactly ½ only.
+# Elsewhere a mask probability is 0.1. *Inside* a mask are, as in the official code, pixels above ½ for instances, and of ½ or more for the panoptic
+# map.
 
 # %% tags=["demo"]
 p = torch.tensor([[0.05, 0.90, 0.05], [0.95, 0.02, 0.03], [0.85, 0.05, 0.10], [0.06, 0.84, 0.10]])
@@ -86,29 +83,28 @@ things = torch.tensor([True, False])  # dog, sky
 # no threshold: the largest vote wins, however small.
 #
 # **Instance.** All 4 · 2 = 8 pairs of a query and a class compete. With **top-k** = 3, those with the largest class probability stay: query 1 as dog
-# (0.95), query 0 as sky (0.90), query 2 as dog (0.85). The class probability says what a query saw, not how well it knows where. So
-# each is multiplied by the mean mask probability inside its mask, which gives the pair's **score**: 0.855, 0.81, 0.68.
-# Then stuff is dropped, and, if one asks for a least score, what is below it. Here nobody asks, and two dogs remain, though there
-# is one: nothing here compares queries with each other. And the sky took one of the three places.
+# (0.95), query 0 as sky (0.90), query 2 as dog (0.85). That says what a query saw, not how well it knows where, so
+# it is multiplied by the mean mask probability inside the mask. This is the pair's **score**: 0.855, 0.81, 0.68.
+# Stuff is dropped (though it took one of three places), and pairs below a score threshold, if one is given. Without it, two dogs remain: no
+# rule compares queries.
 #
-# **Panoptic.** Here the **score threshold**, 0.8, is one for the class probability alone. A query whose best column is a class, with more than
-# that, is *sure*: all four are. A pixel goes to the sure query
+# **Panoptic.** Here the **score threshold**, 0.8, is for the class probability alone. Queries whose best column is a class, with more
+# than that, are *sure*: all four. A pixel goes to the sure query
 # with the largest product of class and mask probability. At pixel 3 that is query 1, 0.95·0.9 = 0.855 against 0.85·0.8 = 0.68. So:
 #
-# | query | pixels of its mask | pixels won | share |
+# | query | pixels inside | pixels won | share |
 # | --- | --- | --- | --- |
 # | 0 | 2 | 2 | 1 |
 # | 1 | 3 | 3 | 1 |
 # | 2 | 3 | 1 | 0.33 |
 # | 3 | 2 | 2 | 1 |
 #
-# The **share** is the pixels won, divided by the pixels of the mask. It is a quotient of two counts: pixels that a query wins outside of its mask
-# count as well, so it may exceed 1. Most queries win little outside. Then the share says how much of the mask other queries
-# have left to it.
+# The **share** is the number of pixels won, divided by that of the pixels inside. Pixels won outside count too, so it may exceed 1. Most queries win
+# few of those; then the share tells how much of the mask others left.
 #
-# A query whose share is below the **overlap threshold**, 0.8, loses everything. That is query 2: better guesses took most of its mask. So pixel 5 is **void**: no segment.
+# A query whose share is below the **overlap threshold**, 0.8, loses everything. That is query 2: a better guess took most of its mask. Pixel 5 is **void**: no segment.
 # Queries 0 and 3 are both sky, which is stuff, so they **merge** into one segment. The result is sky, sky, dog, dog,
-# dog, void, sky, sky, in two segments.
+# dog, void, sky, sky.
 
 # %% tags=["demo"]
 hand_map = torch.tensor([[1, 1, 2, 2, 2, 0, 1, 1]])  # 1: sky, 2: dog, 0: void
@@ -140,18 +136,17 @@ same(votes[:, 5], torch.tensor([0.786, 0.216]))
 # | --- | --- | --- | --- |
 # | $p$ | `p` | (N, K+1) | class probabilities; column K is "no object" |
 # | $m$ | `m` | (N, h, w) | mask probabilities; $i$ is a pixel |
-# | votes | `votes` | (K, h, w) | its argmax over $k$ is the semantic map |
-# | score | `scores` | (pairs,) | of an instance: how good query $n$ is as class $k$ |
+# | votes | `votes` | (K, h, w) | the largest gives the semantic map |
+# | score | `scores` | (pairs,) | how good an instance query $n$ is as class $k$ |
 # | $\hat k$ | `labels` | (N,) | the best column of each query |
 # | winner | `winner` | (h, w) | the sure query that wins a pixel |
-# | share | | (N,) | # is the number of pixels: won, and in the mask |
-# | threshold (score) | `score_threshold` | number | panoptic: a sure query's $p_n(\hat k_n)$ is above it; instances: the score is at least that |
-# | threshold (overlap) | `overlap_threshold` | number | the least share |
+# | $\mathrm{threshold}_{score}$ | `score_threshold` | number | panoptic: for $p_n(\hat k_n)$; instances: for the score |
+# | $\mathrm{threshold}_{overlap}$ | `overlap_threshold` | number | the least share |
 
 # %% [markdown]
 # ## Slow and obvious
 #
-# The third function stops before the decision, which is yours (12.3).
+# The third function stops before the decision. `same` stops the run if two things differ.
 
 # %%
 def slow_semantic(p, m):
@@ -188,9 +183,6 @@ def slow_contest(p, m, score_threshold):
             counts[2, winner] += at_pixel[winner] >= 0.5
     return counts
 
-# %% [markdown]
-# `same` stops the run if two things differ.
-
 # %%
 same(slow_semantic(p, m)[:, 0, 5], torch.tensor([0.786, 0.216]))
 same(slow_instances(p, m, things, top_k=3), [(0.855, 0), (0.68, 0)])
@@ -199,8 +191,7 @@ same(slow_contest(p, m, 0.8), torch.tensor([[2, 3, 3, 2], [2, 3, 1, 2], [2, 3, 1
 # %% [markdown]
 # ## Fast and short
 #
-# `einsum` sums over the letters that are missing behind the arrow. `shapes.check` returns its tensor if it has the shape that the letters
-# say.
+# The instances (12.2) and the panoptic decision (12.3) are yours. `einsum` sums over the letters missing behind the arrow; `shapes.check` returns its tensor if it has this shape.
 
 # %% tags=["demo"]
 def semantic(p, m):
@@ -219,13 +210,10 @@ def contest(p, m, score_threshold):
     return torch.stack([mask.sum((1, 2)), won.sum((1, 2)), (won & mask).sum((1, 2))])
 
 # %% [markdown]
-# The instances are yours (12.2).
-
-# %% [markdown]
 # ## Shapes
 #
 # The tiny model ships with the library. `predict` runs it and enlarges the mask logits: from a quarter to
-# the padded input (sides are multiples of 32), then, without the padding, to the picture's own size. Scenes, 96 × 96, need no padding.
+# the padded input (sides are multiples of 32), then, without the padding, to the picture.
 
 # %% tags=["demo"]
 from minim2f.prediction import predict
@@ -252,11 +240,15 @@ shape_table(
 # %% [markdown] tags=["demo"]
 # ## Look
 #
-# The trained model is so sure that most thresholds do nothing. So take its **first guess**, that of the raw
-# queries before any layer (chapter 8), which are less sure.
+# The trained model is so sure that most thresholds do nothing. Less sure is its **first guess**, that of the raw
+# queries before any layer (chapter 8).
 
 # %% tags=["demo"]
 from torch.nn.functional import interpolate, pad
+from minim2f import inference, plots
+
+category_ids = [c["id"] for c in scenes.categories]
+names = {c["id"]: c["name"] for c in scenes.categories}
 
 def first_guess(image):
     """Class logits (N, K+1) and mask logits (N, H, W) of the raw queries."""
@@ -268,12 +260,6 @@ def first_guess(image):
 unsure = first_guess(scene.image)
 
 # %% tags=["demo", "hide-input"]
-from minim2f import inference, plots
-
-category_ids = [c["id"] for c in scenes.categories]
-names = {c["id"]: c["name"] for c in scenes.categories}
-
-
 def draw_panoptic(ax, logits, score_threshold, overlap_threshold, title, rows=slice(96), columns=slice(96)):
     """Draws a part of the map, with the number of segments of the whole."""
     ids, found = inference.panoptic(*logits, is_thing, score_threshold, overlap_threshold)
@@ -307,20 +293,19 @@ table(["panoptic, p > 0.5", "class probability", "pixels"], sizes)
 print(f"void in the truth: {(scene.ids == 0).float().mean():.0%}")
 
 # %% [markdown] tags=["demo"]
-# One of the seven segments is an umbrella of a few pixels, a phantom: its query is sure and wins its pixels, and no rule asks for a least area. What is
-# grass here is sand in the picture: this guess is wrong, and as sure as the right ones. The lighthouse has no class among the 13, so it
-# is void in the truth as well.
+# The umbrella (the small outline left of the second car) is a phantom: its query is sure and wins its pixels, and no rule asks for a least area. The
+# grass is sand in the picture: wrong, and as sure as what is right. The lighthouse is void in the truth too.
 #
-# For the overlap threshold, take the model's last prediction, and give each query a **second guess**: its mask moved right by six
-# pixels, with halved class logits. It is less sure, so where both claim a pixel, the first guess mostly wins.
+# For the overlap threshold, each query of the last prediction gets a **second guess**: its mask moved right by six
+# pixels, with halved class logits. That is less sure, so the first mostly wins where both claim a pixel.
 
 # %% tags=["demo"]
 moved = pad(mask_logits, (6, -6), value=-10.0)  # six empty columns on the left
 second_guesses = torch.cat([class_logits, 0.5 * class_logits]), torch.cat([mask_logits, moved])
 
 # %% tags=["demo", "hide-input"]
-part = slice(50, 94), slice(0, 80)
-fig, axes = plt.subplots(1, 3, figsize=(7.6, 1.9), layout="constrained")
+part = slice(52, 94), slice(20, 78)
+fig, axes = plt.subplots(1, 3, figsize=(7.6, 2.2), layout="constrained")
 by_overlap = [
     draw_panoptic(ax, second_guesses, 0.5, t, f"share ≥ {t}", *part) for ax, t in zip(axes, (0.0, 0.8, 0.9))
 ]
@@ -331,19 +316,17 @@ show(
     fig,
     "Three enlarged cuts of the panoptic map around the two cars and the ball. With overlap threshold 0 narrow crescents at the right of both cars and "
     "of the ball are segments of their own. With 0.8 they are striped, void. With 0.9 the cars and the road are void as well.",
-    "A cut of the lower left, enlarged; the number counts the segments of the whole map. Look at the right side of the cars and of the ball.",
+    "A part of the map, enlarged; the number counts the segments of the whole map. Look at the right side of both cars and of the ball.",
 )
 
 # %% [markdown] tags=["demo"]
-# Without an overlap threshold, each second guess of a thing keeps a crescent, as a third car, a fourth, a second ball. With 0.8 they lose it, and the seven right
-# segments are left. With 0.9 both cars and the road go too, because second guesses have won more than a tenth of their
-# masks. With 1.0 nothing at all is left.
+# With 0, second guesses keep crescents: two more cars, one more ball. With 0.8 only the seven right segments are
+# left. With 0.9 both cars and the road are lost too, since second guesses won more than a tenth of their masks; with 1 everything is.
 
 # %% [markdown]
 # ## Checkpoint
 #
-# Against the library: first the eight pixels (logarithms serve as logits, `logit` undoes the sigmoid), then the scene. With every class a thing nothing is merged, so
-# each segment is what one query won in its mask.
+# Against the library: the eight pixels (logarithms serve as logits, `logit` undoes the sigmoid), then the scene. With every class a thing nothing merges.
 
 # %%
 print("eight pixels, panoptic", end=" ")
@@ -367,8 +350,8 @@ for name, logits in (("last prediction", (class_logits, mask_logits)), ("first g
 # %% [markdown] tags=["demo"]
 # ### Results as data, read by others
 #
-# `segment` gives a `Result`: ids, segments, masks. `Predictions` writes such results in COCO's forms. They are read
-# again without the library: the PNG with PIL, the instances with **pycocotools**, COCO's own code.
+# `Predictions` writes what `segment` returns in COCO's forms. They are read
+# without the library: the PNG with PIL, the instances with **pycocotools**, COCO's own code.
 
 # %% tags=["demo"]
 import tempfile
@@ -383,7 +366,7 @@ for task in ("semantic", "instance", "panoptic"):
         out.add(results[task], "beach.png", image_id=96)
 
 # %% [markdown]
-# A panoptic PNG holds an id as a colour: id = R + 256 G + 65,536 B. The JSON file says what each id is.
+# A panoptic PNG holds ids as colours: id = R + 256 G + 65,536 B. A JSON file lists what each is.
 
 # %%
 import contextlib
@@ -411,16 +394,12 @@ same(np.array([detections.annToMask(a) for a in theirs]).astype(bool), results["
 same([a["bbox"] for a in theirs], [s["box"] for s in results["instance"].segments])
 
 # %% [markdown]
-# Instances may overlap, so each has a mask of its own, stored as run lengths (chapter 2). A PNG holds one number a pixel; the semantic one
-# knows neither segments nor scores.
-
-# %% [markdown]
 # ## Experiment
 #
 # *Hypothesis.* The usual thresholds, 0.8 and 0.8, are best for any prediction.
 #
-# **PQ** (panoptic quality, chapter 13) grades a panoptic map, 1 at best. Three kinds of predictions are graded: the model's own, its first
-# guess, and its own on **noisy** scenes, with normal noise of 40 grey values added. Three groups of six scenes.
+# **PQ** (panoptic quality, chapter 13) grades a panoptic map, 1 at best. Graded are the model's own predictions, its first
+# guesses, and its own on **noisy** scenes (normal noise of 40 grey values), in three groups of six scenes.
 
 # %%
 groups = [[scenes[6 * g + i] for i in range(6)] for g in range(3)]
@@ -510,21 +489,20 @@ assert (pq["first guess"][3] < pq["first guess"][0] - 0.3).all()
 assert pq["own"][8].mean() < pq["own"][0].mean() - 0.1
 
 # %% [markdown]
-# PQ is a mean over the three groups, ± their standard deviation. Three groups are few, so the lines below the first table compare two thresholds within each group. A
-# segment is *right* if it has an IoU (intersection divided by union) above ½ with a true segment of its class.
+# The table gives mean ± standard deviation of three groups. These are few, so the lines below compare thresholds within each. A
+# segment is *right* if its IoU (intersection divided by union) with a true segment of its class is above ½.
 #
-# **Refuted.** For the first guess, 0.8 is too high already, and 0.95 leaves nearly nothing. For the model's own prediction, any score
-# threshold from 0.5 to 0.99 gives nearly the same PQ, since nearly all of its segments are surer than 0.99. On noisy scenes PQ is lower at every
-# threshold: more than half of the wrong segments are surer than 0.99, and a threshold that removes the others removes right ones
-# with them.
+# **Refuted.** For the first guess 0.8 is too high already. The own prediction is as good with any score
+# threshold up to 0.99, since its segments are surer than that. On noisy scenes PQ is lower at every
+# threshold: more than half of the wrong segments there are surer than 0.99, as nearly all right ones are.
 #
-# Between 0 and 0.95 the overlap threshold hardly matters: training gives each object one query (chapter 9). A threshold of 1 is different. It
-# throws away each query that won one pixel fewer than its mask has, and those are many. On noisy scenes it costs little: more pixels there
-# are in no sure query's mask. Some sure query wins them nevertheless, they count for its share, and so they make up for pixels that it lost.
+# The overlap threshold hardly matters up to 0.95: training gives each object one query (chapter 9). At 1 it
+# costs every query that won one pixel fewer than its mask has. On noisy scenes these are few: more pixels
+# there are in no sure query's mask, yet one wins each of them, which makes up for pixels lost inside.
 #
 # ### Instances: score threshold and top-k
 #
-# How many true things are found (by an instance of the right class with IoU above ½), and how many instances are listed?
+# How many true things does an instance find (right class, IoU above ½), and how many are listed?
 
 # %%
 def listed(kind, top_k, least):
@@ -579,15 +557,13 @@ assert first[0][1][1] < 0.25 * first[0][0][1] and own[1][2][0] > 0.99 and first[
 assert 0.94 < np.mean(fits) < 0.98
 
 # %% [markdown]
-# At 0.97 the model's own prediction loses most things, though nearly all of its queries are surer than 0.99. That is because the score has a
-# second factor, the mean mask probability, and on average that is below 0.97. With `top_k=5` most things are lost too: the surest pairs are
-# mostly stuff, which is dropped afterwards.
+# At 0.97 the own prediction loses most things: the second factor of the score, the mean mask probability, is lower than its class
+# probabilities. With `top_k=5` most are lost too: the surest pairs are mostly stuff, which is dropped afterwards.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
 #
-# Real models and hand-made predictions, each broken in one way. `gates` counts the queries left after each condition of the panoptic
-# rule. Predict which falls first.
+# `gates` counts the queries left after each condition of the panoptic rule. Predict which falls first.
 
 # %% tags=["demo"]
 def gates(class_logits, mask_logits, score_threshold=0.8, overlap_threshold=0.8):
@@ -650,29 +626,26 @@ assert passed["each query twice"][3] <= 3 < passed["each query twice"][2]
 assert lists["each query twice"][1] == 2 * lists["as it is"][1]
 
 # %% [markdown] tags=["demo"]
-# **My panoptic map is empty.** Read your model's row from the left, and compare each column with the number of segments that you expect, here 7. The
-# first that is clearly lower shows the cause.
+# **My panoptic map is empty.** Compare your model's row, from the left, with the number of segments you expect, here 7. The
+# first column that is clearly lower shows the cause.
 #
-# 1. *Few name a class.* "No object" is too strong (its weight, chapter 10), or the picture is not what the model expects, like the black one: look at the
+# 1. *Few name a class.* "No object" is too strong (chapter 10), or the picture is not what the model expects, like the black one: look at the
 #    tensor that goes in.
-# 2. *Few are surer than the threshold.* Too little training, or a threshold that does not suit this model. Before you lower it, look at the
+# 2. *Few are surer than the threshold.* Too little training, or a threshold that does not suit this model: look at the
 #    largest probabilities.
-# 3. *Few win in their mask.* The masks do not reach ½: is the mask loss given logits, as it should (chapter 10)?
+# 3. *Few win in their mask.* The masks do not reach ½: is the mask loss given logits (chapter 10)?
 # 4. *Few keep 80 %.* Several queries guess at each object: a broken matching (chapter 9).
 #
-# **My semantic map is one class.** It has no threshold, so it is never empty. In an untrained model all queries favour the same class a little, and it
-# wins everywhere: is any query sure? In most other rows the map hardly changes, as only the order of the votes counts. It does change for the black
-# picture, where the model sees something else.
+# **My semantic map is one class.** In an untrained model all queries favour one class a little, and without a threshold it
+# wins everywhere: is any query sure? In other rows, except the black picture's, the map hardly changes, as only the order of votes counts.
 #
-# **I always get 100 instances.** `top_k` lists pairs, not objects, and with N · K above 100 the list is always full. A model of things
-# alone returns them all; here stuff and empty masks are dropped. Metrics want the long list (chapter 13); for a
-# picture give `score_threshold=0.5`.
+# **I always get 100 instances.** `top_k` lists pairs, not objects: with N · K above 100 the list is full, though here stuff and empty masks
+# are dropped from it. Metrics want the long list (chapter 13); for a picture give `score_threshold=0.5`.
 #
-# **I see an object twice, or one that is not there.** In the list of instances nothing removes a second guess. For phantoms: is "no object" part of the
+# **I see an object twice, or one that is not there.** No rule removes second guesses from the list of instances. For phantoms: is "no object" part of the
 # softmax? In the last row it is not, and more queries are sure.
 #
-# **It takes too much memory.** Masks at the picture's size are N · H · W numbers, votes K · H · W. A photograph of 12 megapixels,
-# N = 100, K = 133:
+# **It takes too much memory.** A photograph of 12 megapixels, N = 100, K = 133:
 
 # %%
 H, W, N, K = 3000, 4000, 100, 133
@@ -680,7 +653,7 @@ for name, numbers in {"mask logits": N * H * W, "their sigmoid": N * H * W, "vot
     print(f"{name:14}{4 * numbers / 1e9:5.1f} GB")
 
 # %% [markdown]
-# But a pixel's result depends on its own N logits alone. `predict_masks` keeps the masks small, and `strips` enlarges
+# But a pixel's result needs its own N logits alone. `predict_masks` keeps the masks small, and `strips` enlarges
 # some rows at a time:
 
 # %%
@@ -688,7 +661,7 @@ from minim2f.ops.enlarge import rows_of_a_strip, strips
 from minim2f.prediction import predict_masks
 
 strip = rows_of_a_strip(torch.Size((N, H, W))) * N * W  # numbers
-print(f"mask logits of 12 megapixels: {4 * N * H * W / 1e9:.1f} GB at once, {4 * strip / 1e9:.3f} GB in a strip")
+print(f"mask logits: {4 * N * H * W / 1e6:.0f} MB at once, {4 * strip / 1e6:.0f} MB in a strip")
 
 large = interpolate(scene.image[None].float(), (900, 1200))[0].to(torch.uint8)
 classes_large, masks_large = predict_masks(model, large)
@@ -698,54 +671,13 @@ equal = inference.panoptic(classes_large, masks_large, is_thing)[0] == inference
 assert equal.float().mean() > 0.999  # rounding may decide a tie in another way
 
 # %% [markdown]
-# ### On photographs
-#
-# What do the three make of an unknown world? The tiny model has seen drawings of 13 classes only. *Known* is the share of pixels whose true class is one of
-# these, *named* the share that gets a class, *right* the share of these that get the true one.
-
-# %%
-try:
-    photographs = minim2f.data.open_dataset("coco-mini", split="val")
-except FileNotFoundError:
-    photographs = None
-    print("`minim2f data fetch` (10 MB) gets the photographs for this table")
-
-lines = []
-for i in range(6 if photographs else 0):
-    sample = photographs[i]
-    truth = torch.zeros_like(sample.ids)
-    for s in sample.segments:
-        truth[sample.ids == s["id"]] = s["category_id"]
-    known = torch.isin(truth, torch.tensor(sample_ids))
-    one = predict_masks(model, sample.image)
-    row = [f"{i}", f"{known.float().mean():.0%}"]
-    for task in ("semantic", "panoptic"):
-        result = inference.as_result(*one, model.config, task)
-        said = torch.zeros_like(truth)
-        for s in result.segments:
-            said[torch.tensor(result.ids) == s["id"]] = s["category_id"]
-        right = (said == truth)[(said > 0) & (truth > 0)].float().mean()
-        row += [f"{(said > 0).float().mean():.0%}", f"{right:.0%}"]
-    lines.append([*row, len(inference.as_result(*one, model.config, "instance", 0.5).segments)])
-
-# %% tags=["hide-input"]
-header = ["photograph", "known", "semantic: named", "semantic: right", "panoptic: named", "panoptic: right"]
-if lines:
-    table([*header, "instances above 0.5"], lines)
-
-# %% [markdown]
-# The semantic map names every pixel, at most one in ten rightly. The panoptic map leaves a part void, but of what it names hardly more is
-# right. Even where the classes are known, as in a quarter of photograph 0, they are not recognised: the model knows their drawings. "No object" was learned on
-# drawings too.
-
-# %% [markdown]
 # ## Exercises
 #
 # ### 12.1 ★ The map of classes of a padded picture
 #
 # The picture was resized to `inner`, and padded on the right and below to `padded`. Enlarge the mask logits bilinearly to
-# `padded`, cut the padding away, resize bilinearly to `size`. Then let the queries vote; return each pixel's class. There may be no
-# padding, and `size` may be smaller than `inner`; both times plain `interpolate` is meant, without `antialias`.
+# `padded`, cut the padding away, resize bilinearly to `size`, both without `antialias`. Then let the queries vote; return each pixel's class. There may be no
+# padding; `size` may be smaller than `inner`.
 
 # %%
 def class_map(class_logits, mask_logits, padded, inner, size):
@@ -771,9 +703,9 @@ exercise("12.1", class_map)
 # %% [markdown]
 # ### 12.2 ★★ The best pairs
 #
-# Write the instance rule with tensor operations: no loops, and nowhere `tolist`, `item` or `numpy`. Of all pairs, take the `top_k` with the
-# largest class probability; then drop stuff. Return their scores, classes and queries, in the order of their *class probability*. A
-# mask is where the logit is above 0; a pair with an empty one stays, with score 0. There may be fewer than `top_k` pairs, and none of a thing.
+# Write the instance rule without loops, and without `tolist`, `item` or `numpy` in any branch: of all pairs, the `top_k` with the
+# largest class probability; then drop stuff. Return scores, classes and queries, in the order of *class probability*. A
+# mask is where the logit is above 0; a pair with an empty one stays, with score 0. There may be fewer than `top_k` pairs, and no thing.
 
 # %%
 def best_pairs(class_logits, mask_logits, top_k, things):
@@ -800,8 +732,8 @@ exercise("12.2", best_pairs)
 # ### 12.3 ★★★ The panoptic rule
 #
 # Write it whole. Segments are numbered from 1 in the order of their first query, 0 is void. Return the map of
-# numbers, and a list with the class of each segment. A query that loses takes no number, and nothing merges with it. Perhaps nobody is
-# sure, a sure query's mask is empty, a mask logit is exactly 0, or the overlap threshold is 0: what then is left of a query may be empty.
+# numbers, and a list with the class of each segment. A query that loses takes no number, and nothing merges with it. Nobody may be
+# sure, a mask may be empty, a logit or the overlap threshold exactly 0.
 
 # %%
 def panoptic_rule(class_logits, mask_logits, things, score_threshold, overlap_threshold):
@@ -831,19 +763,17 @@ exercise("12.3", panoptic_rule)
 #
 # | | official code | Hugging Face transformers 5 | ours |
 # | --- | --- | --- | --- |
-# | masks are read at | the picture's size, padding cut away | 384 × 384, padding stays; then resized | the picture's size, strip by strip |
-# | if only the semantic map is wanted, these are resized to the picture | votes | votes | mask logits |
-# | instances | top 100 pairs, no threshold | top N pairs, threshold 0.5 | top 100 pairs, threshold if given |
+# | instances | top 100, no threshold | top N, threshold 0.5 | top 100, threshold if given |
 # | empty masks | listed with score 0 | dropped | dropped by `segment` |
 # | panoptic thresholds | 0.8, 0.8 | 0.5, 0.8 | 0.8, 0.8 |
 # | mask for the overlap | $m$ ≥ ½ | score · $m$ ≥ ½ | $m$ ≥ ½ |
 # | won, $m$ below ½ | void | stays | void |
-# | stuff in pieces | merged | only if `label_ids_to_fuse` is given | merged; the larger score |
+# | stuff in pieces | merged | if in `label_ids_to_fuse` | merged |
 # | number after merged stuff | a new one | may be [used already](https://github.com/huggingface/transformers/issues/23461) | a new one |
 # | share equal to its threshold | keeps | loses | keeps |
-# | nothing found | all 0 | all −1 | all 0 |
+# | nothing found | 0 | −1 | 0 |
 #
-# The paper takes inference from MaskFormer. The column of Hugging Face was tried: the tests in `tests/test_exercises_12.py` run its code beside the solutions.
+# `tests/test_exercises_12.py` runs Hugging Face's code beside the solutions.
 
 # %% [markdown]
 # ## In the library
@@ -867,14 +797,13 @@ library_table(
 # - Semantic adds up all votes, and has no threshold.
 # - Instances are the best pairs; queries do not compete.
 # - Panoptic queries must be sure, win, and keep; stuff merges.
-# - Thresholds matter for unsure models, and do not mend sure and wrong ones.
-# - For an empty result, count the queries that pass each condition.
+# - Thresholds do not mend what is sure and wrong.
 
 # %% [markdown]
 # ## Further reading
 #
-# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: the inference that Mask2Former takes over.
-# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868): why one label for each pixel, and what void is.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: the inference taken over.
+# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868): what void is.
 # - [COCO's format of results](https://cocodataset.org/#format-results).
 #
 # Before: chapter 11, training. Next: chapter 13, metrics.
