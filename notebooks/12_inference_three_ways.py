@@ -3,7 +3,7 @@
 #
 # You turn N guesses into a map of classes, a list of objects or a map of segments, and find out why a result is empty.
 #
-# *read 75 min · run 20 s CPU · exercises 75 min*
+# *read 75 min · run 15 s CPU · exercises 75 min*
 #
 # **Needs** chapter 0 · **Library** [`minim2f/inference.py`](../minim2f/inference.py), [`minim2f/prediction.py`](../minim2f/prediction.py), [`minim2f/results.py`](../minim2f/results.py) · **Paper** section 3.1
 
@@ -36,8 +36,8 @@ where_we_are("inference")
 
 # %% [markdown]
 # Mask2Former makes N guesses about a picture, one from each **query**: K+1 **class logits**, the last for "no object", and a
-# **mask**, a map of logits. Softmax and sigmoid make class and mask probabilities of them.
-# Classes that one can count (car, dog) are **things**, others (sky, road) **stuff**. Three rules decide what becomes of the guesses.
+# **mask**, a map of logits. A softmax of the former gives class probabilities, a sigmoid of the latter mask probabilities.
+# Classes that one can count (car, dog) are **things**, others (sky, road) **stuff**.
 
 # %% [markdown]
 # ## Predict
@@ -67,8 +67,8 @@ where_we_are("inference")
 # | 2 | **0.85**, 0.05, 0.10 | 0.8 at pixels 3, 4, 5 |
 # | 3 | 0.06, **0.84**, 0.10 | 0.9 at pixels 6, 7 |
 #
-# Elsewhere a mask probability is 0.1. *Inside* a mask are, as in the official code, pixels above ½ for instances, and of ½ or more for the panoptic
-# map.
+# At all other pixels it is 0.1. A pixel counts as *inside* a mask if its probability is above ½ (for instances), or at least ½ (for the
+# panoptic map).
 
 # %% tags=["demo"]
 p = torch.tensor([[0.05, 0.90, 0.05], [0.95, 0.02, 0.03], [0.85, 0.05, 0.10], [0.06, 0.84, 0.10]])
@@ -79,14 +79,14 @@ things = torch.tensor([True, False])  # dog, sky
 
 # %% [markdown] tags=["demo"]
 # **Semantic.** Every query votes for every class, with class times mask probability. At pixel 5, dog gets
-# 0.05·0.1 + 0.95·0.1 + 0.85·0.8 + 0.06·0.1 = 0.786, sky 0.90·0.1 + 0.02·0.1 + 0.05·0.8 + 0.84·0.1 = 0.216. It is dog. There is
-# no threshold: the largest vote wins, however small.
+# 0.05·0.1 + 0.95·0.1 + 0.85·0.8 + 0.06·0.1 = 0.786, sky 0.90·0.1 + 0.02·0.1 + 0.05·0.8 + 0.84·0.1 = 0.216. The
+# largest vote wins, however small: it is dog.
 #
 # **Instance.** All 4 · 2 = 8 pairs of a query and a class compete. With **top-k** = 3, those with the largest class probability stay: query 1 as dog
 # (0.95), query 0 as sky (0.90), query 2 as dog (0.85). That says what a query saw, not how well it knows where, so
 # it is multiplied by the mean mask probability inside the mask. This is the pair's **score**: 0.855, 0.81, 0.68.
-# Stuff is dropped (though it took one of three places), and pairs below a score threshold, if one is given. Without it, two dogs remain: no
-# rule compares queries.
+# Stuff is dropped (though it took one of three places), and pairs below a score threshold, if one is given. Without one, two dogs remain, since no
+# rule compares queries with each other.
 #
 # **Panoptic.** Here the **score threshold**, 0.8, is for the class probability alone. Queries whose best column is a class, with more
 # than that, are *sure*: all four. A pixel goes to the sure query
@@ -100,7 +100,7 @@ things = torch.tensor([True, False])  # dog, sky
 # | 3 | 2 | 2 | 1 |
 #
 # The **share** is the number of pixels won, divided by that of the pixels inside. Pixels won outside count too, so it may exceed 1. Most queries win
-# few of those; then the share tells how much of the mask others left.
+# few of those; then the share tells how much of its mask others left to a query.
 #
 # A query whose share is below the **overlap threshold**, 0.8, loses everything. That is query 2: a better guess took most of its mask. Pixel 5 is **void**: no segment.
 # Queries 0 and 3 are both sky, which is stuff, so they **merge** into one segment. The result is sky, sky, dog, dog,
@@ -191,7 +191,7 @@ same(slow_contest(p, m, 0.8), torch.tensor([[2, 3, 3, 2], [2, 3, 1, 2], [2, 3, 1
 # %% [markdown]
 # ## Fast and short
 #
-# The instances (12.2) and the panoptic decision (12.3) are yours. `einsum` sums over the letters missing behind the arrow; `shapes.check` returns its tensor if it has this shape.
+# The rest is yours (12.2, 12.3). `einsum` sums over the letters missing behind the arrow; `shapes.check` returns its tensor if it has this shape.
 
 # %% tags=["demo"]
 def semantic(p, m):
@@ -212,7 +212,7 @@ def contest(p, m, score_threshold):
 # %% [markdown]
 # ## Shapes
 #
-# The tiny model ships with the library. `predict` runs it and enlarges the mask logits: from a quarter to
+# `predict` runs the tiny model and enlarges the mask logits: from a quarter to
 # the padded input (sides are multiples of 32), then, without the padding, to the picture.
 
 # %% tags=["demo"]
@@ -315,7 +315,7 @@ assert by_overlap[0][0] > by_overlap[1][0] > by_overlap[2][0]
 show(
     fig,
     "Three enlarged cuts of the panoptic map around the two cars and the ball. With overlap threshold 0 narrow crescents at the right of both cars and "
-    "of the ball are segments of their own. With 0.8 they are striped, void. With 0.9 the cars and the road are void as well.",
+    "of the ball are segments of their own. With 0.8 they are void. With 0.9 the cars and the road are void as well.",
     "A part of the map, enlarged; the number counts the segments of the whole map. Look at the right side of both cars and of the ball.",
 )
 
@@ -326,10 +326,11 @@ show(
 # %% [markdown]
 # ## Checkpoint
 #
-# Against the library: the eight pixels (logarithms serve as logits, `logit` undoes the sigmoid), then the scene. With every class a thing nothing merges.
+# Against the library: the eight pixels, then the scene. If every class is a thing, nothing merges.
 
 # %%
 print("eight pixels, panoptic", end=" ")
+# a softmax undoes the logarithm, a sigmoid the `logit`
 same(inference.panoptic(p.log(), m.logit(), things)[0], hand_map)
 for name, logits in (("last prediction", (class_logits, mask_logits)), ("first guess", unsure)):
     p_scene, m_scene = logits[0].softmax(1), logits[1].sigmoid()
@@ -366,7 +367,7 @@ for task in ("semantic", "instance", "panoptic"):
         out.add(results[task], "beach.png", image_id=96)
 
 # %% [markdown]
-# A panoptic PNG holds ids as colours: id = R + 256 G + 65,536 B. A JSON file lists what each is.
+# A panoptic PNG holds ids as colours: id = R + 256 G + 65,536 B.
 
 # %%
 import contextlib
@@ -489,7 +490,7 @@ assert (pq["first guess"][3] < pq["first guess"][0] - 0.3).all()
 assert pq["own"][8].mean() < pq["own"][0].mean() - 0.1
 
 # %% [markdown]
-# The table gives mean ± standard deviation of three groups. These are few, so the lines below compare thresholds within each. A
+# The table gives mean ± standard deviation of the groups. Three are few, so the lines below it compare two thresholds within each group. A
 # segment is *right* if its IoU (intersection divided by union) with a true segment of its class is above ½.
 #
 # **Refuted.** For the first guess 0.8 is too high already. The own prediction is as good with any score
@@ -497,12 +498,12 @@ assert pq["own"][8].mean() < pq["own"][0].mean() - 0.1
 # threshold: more than half of the wrong segments there are surer than 0.99, as nearly all right ones are.
 #
 # The overlap threshold hardly matters up to 0.95: training gives each object one query (chapter 9). At 1 it
-# costs every query that won one pixel fewer than its mask has. On noisy scenes these are few: more pixels
-# there are in no sure query's mask, yet one wins each of them, which makes up for pixels lost inside.
+# drops every query that won even one pixel fewer than its mask has. On noisy scenes these are few: more pixels
+# there are in no sure query's mask, yet some sure query wins each of them, which makes up for pixels it lost inside.
 #
 # ### Instances: score threshold and top-k
 #
-# How many true things does an instance find (right class, IoU above ½), and how many are listed?
+# How many true things are found by an instance (right class, IoU above ½), and how many instances are listed?
 
 # %%
 def listed(kind, top_k, least):
@@ -557,8 +558,7 @@ assert first[0][1][1] < 0.25 * first[0][0][1] and own[1][2][0] > 0.99 and first[
 assert 0.94 < np.mean(fits) < 0.98
 
 # %% [markdown]
-# At 0.97 the own prediction loses most things: the second factor of the score, the mean mask probability, is lower than its class
-# probabilities. With `top_k=5` most are lost too: the surest pairs are mostly stuff, which is dropped afterwards.
+# At 0.97 the own prediction loses most things: the second factor of the score, the mean mask probability, is 0.96 on average. With `top_k=5` most are lost too: the surest pairs are mostly stuff, which is dropped afterwards.
 
 # %% [markdown] tags=["demo"]
 # ## Break it
@@ -629,8 +629,7 @@ assert lists["each query twice"][1] == 2 * lists["as it is"][1]
 # **My panoptic map is empty.** Compare your model's row, from the left, with the number of segments you expect, here 7. The
 # first column that is clearly lower shows the cause.
 #
-# 1. *Few name a class.* "No object" is too strong (chapter 10), or the picture is not what the model expects, like the black one: look at the
-#    tensor that goes in.
+# 1. *Few name a class.* "No object" is too strong (chapter 10), or the picture is not what the model expects, like the black one.
 # 2. *Few are surer than the threshold.* Too little training, or a threshold that does not suit this model: look at the
 #    largest probabilities.
 # 3. *Few win in their mask.* The masks do not reach ½: is the mask loss given logits (chapter 10)?
@@ -705,7 +704,7 @@ exercise("12.1", class_map)
 #
 # Write the instance rule without loops, and without `tolist`, `item` or `numpy` in any branch: of all pairs, the `top_k` with the
 # largest class probability; then drop stuff. Return scores, classes and queries, in the order of *class probability*. A
-# mask is where the logit is above 0; a pair with an empty one stays, with score 0. There may be fewer than `top_k` pairs, and no thing.
+# mask is where the logit is above 0; a pair with an empty one stays, with score 0. There may be fewer than `top_k` pairs, or no things among them.
 
 # %%
 def best_pairs(class_logits, mask_logits, top_k, things):
@@ -731,9 +730,9 @@ exercise("12.2", best_pairs)
 # %% [markdown]
 # ### 12.3 ★★★ The panoptic rule
 #
-# Write it whole. Segments are numbered from 1 in the order of their first query, 0 is void. Return the map of
-# numbers, and a list with the class of each segment. A query that loses takes no number, and nothing merges with it. Nobody may be
-# sure, a mask may be empty, a logit or the overlap threshold exactly 0.
+# Segments are numbered from 1 in the order of their first query, 0 is void. Return the map of
+# numbers, and a list with the class of each segment. A query that loses takes no number, and nothing merges with it. It may
+# be that no query is sure, that a mask is empty, that a logit or the overlap threshold is exactly 0.
 
 # %%
 def panoptic_rule(class_logits, mask_logits, things, score_threshold, overlap_threshold):
@@ -764,7 +763,6 @@ exercise("12.3", panoptic_rule)
 # | | official code | Hugging Face transformers 5 | ours |
 # | --- | --- | --- | --- |
 # | instances | top 100, no threshold | top N, threshold 0.5 | top 100, threshold if given |
-# | empty masks | listed with score 0 | dropped | dropped by `segment` |
 # | panoptic thresholds | 0.8, 0.8 | 0.5, 0.8 | 0.8, 0.8 |
 # | mask for the overlap | $m$ ≥ ½ | score · $m$ ≥ ½ | $m$ ≥ ½ |
 # | won, $m$ below ½ | void | stays | void |
@@ -772,8 +770,6 @@ exercise("12.3", panoptic_rule)
 # | number after merged stuff | a new one | may be [used already](https://github.com/huggingface/transformers/issues/23461) | a new one |
 # | share equal to its threshold | keeps | loses | keeps |
 # | nothing found | 0 | −1 | 0 |
-#
-# `tests/test_exercises_12.py` runs Hugging Face's code beside the solutions.
 
 # %% [markdown]
 # ## In the library
@@ -794,7 +790,7 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Semantic adds up all votes, and has no threshold.
+# - Semantic adds up all votes.
 # - Instances are the best pairs; queries do not compete.
 # - Panoptic queries must be sure, win, and keep; stuff merges.
 # - Thresholds do not mend what is sure and wrong.
@@ -802,7 +798,7 @@ library_table(
 # %% [markdown]
 # ## Further reading
 #
-# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: the inference taken over.
+# - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: where the rules come from.
 # - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868): what void is.
 # - [COCO's format of results](https://cocodataset.org/#format-results).
 #
