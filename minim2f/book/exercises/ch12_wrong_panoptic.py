@@ -28,30 +28,27 @@ def _rule(
     """
 
     def answer(c, x, things, score_threshold, overlap_threshold):
-        m = x.sigmoid()
-        top, labels = soften(c).max(1)
+        m, (top, labels) = x.sigmoid(), soften(c).max(1)
         queries = sure(top, labels, len(things), score_threshold).nonzero()[:, 0].tolist()
-        ids, classes = torch.zeros(x.shape[1:], dtype=torch.int64), []
+        ids, classes, of_class = torch.zeros(x.shape[1:], dtype=torch.int64), [], {}
         if not queries:
             return ids, classes
-        weighted = torch.stack([product(top[n], m[n]) for n in queries])
-        winner = wins(weighted, torch.tensor(queries))
-        of_class, made, lost = {}, 0, 0
+        winner = wins(product(top[:, None, None], m)[queries], torch.tensor(queries))
+        made = lost = 0
         for place, n in enumerate(queries):
             won, mask, label = winner == n, inside(m[n], top[n]), labels[n].item()
             fine = left(won, mask) and not fails(won, mask, overlap_threshold)
             lost += not fine
-            if list_lost and not fine:
-                classes.append(label)
+            classes += [label] * (list_lost and not fine)
             if not fine and not (remember_lost and label not in of_class):
                 continue
             if merges(things[label]) and label in of_class:
-                ids[owned(won, mask)] = of_class[label]
-                continue
-            number = number_of(made, lost, place, n)
-            made += 1
-            of_class.setdefault(label, number)
-            classes.append(label)
+                number = of_class[label]
+            else:
+                number = number_of(made, lost, place, n)
+                made += 1
+                of_class.setdefault(label, number)
+                classes.append(label)
             if fine:
                 ids[owned(won, mask)] = number
         return ids, classes
