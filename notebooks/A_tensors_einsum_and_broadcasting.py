@@ -21,7 +21,7 @@ setup(seed=0)
 # %% [markdown]
 # ## Find it in seconds
 #
-# Letters are those of the book: N queries, G segments of the truth, K classes, C channels, B pictures of a batch, S pixels in a row, h and w
+# Letters are those of the book: N queries, G segments of the truth, K classes, C channels, B pictures of a batch, S cells in a row, h and w
 # the sides of a map, P points. The last column names up to five chapters that use such lines most, exercises included; this page has counted.
 
 # %% tags=["hide-input"]

@@ -253,7 +253,7 @@ QUESTIONS = """
 11 | The idea in small numbers | Clipping makes the gradient 7,000 times shorter. Does training become slower? | Hardly. AdamW divides by the recent size. Clipping only keeps one batch from outweighing the others.
 11 | A NaN hunt | The matcher reports a NaN. Is the matcher wrong? | It is only the first that looks. The cause lay in a pixel, or in a rate.
 12 | Experiment | On noisy pictures PQ is low. Which threshold mends it? | None: what is wrong there is mostly as sure as what is right.
-12 | Break it | Every query is doubled, with masks that differ a little. Which result suffers most? | The panoptic map, which is empty: each twin wins about half of its mask. The semantic map does not change.
+12 | Break it | Every query is doubled: the same classes, masks that differ from pixel to pixel. Which result suffers most? | The panoptic map, which is empty: each twin wins about half of its mask. The semantic map hardly changes.
 12 | Break it | A model always finds 100 instances. Does it see 100 things? | It lists the 100 best pairs of a query and a class. For a picture, set a score threshold.
 13 | Which mistake does which score see? | All masks move by one pixel. Which score hurts most? And when all balls are merged into one? | AP the first, and RQ not at all. The second mIoU does not see.
 13 | A class that never occurs | A class is neither in truth nor in prediction. Is that 0, 1 or nothing? | Nothing: it is left out of the mean. A class that is only invented counts, with 0.
