@@ -73,11 +73,12 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # | 2 no object | −1, −1 | 1 | | 2 no object | −1, −1 | 1 | old row 2 |
 #
 # A query with the vector (1, 3) had the logits 1, 2 · 3 = 6 and −1 − 3 + 1 = −3. Its new ones are 6, 0.1 − 0.3 = −0.2 and
-# −3: it still says kite. (`same` stops the run if two results differ.)
+# −3: it still says kite.
 
 # %% tags=["demo"]
 new_weight = torch.tensor([[0.0, 2.0], [0.1, -0.1], [-1.0, -1.0]])
 new_bias = torch.tensor([0.0, 0.0, 1.0])
+# `same` stops the run if two results differ.
 same(new_weight @ torch.tensor([1.0, 3.0]) + new_bias, torch.tensor([6.0, -0.2, -3.0]))
 
 # %% [markdown] tags=["demo"]
@@ -200,7 +201,7 @@ with torch.no_grad():
 # %% [markdown]
 # ## Shapes
 #
-# Which tensors notice that K or N changed? Compare the shapes of three models:
+# Which tensors notice that K or N changed?
 
 # %% tags=["demo"]
 def shapes_of(**changes):
@@ -450,6 +451,7 @@ miou = {
     start: torch.tensor([list(run["miou"].values()) for run in runs if run["variant"] == start])
     for start in ("random", "tiny", "quiet", "carried")
 }  # (seeds, numbers of steps) each
+# In Look, one seed was measured on 10 other pictures: its two numbers are not in this table.
 tiny_scores = miou["tiny"]
 differences = [tiny_scores - miou["random"], miou["quiet"] - tiny_scores, miou["carried"] - tiny_scores]
 assert (differences[0] > 0.1).all() and (differences[2][:, 0] > 0.2).all()
@@ -468,8 +470,7 @@ for i, step in enumerate(steps):
 table(header, rows)
 
 # %% [markdown]
-# The first columns are means over five seeds; differences are taken within each seed, with the smallest and largest in brackets. (*Look* had one seed and 10 other
-# pictures, hence other numbers.)
+# The first columns are means over five seeds; differences are taken within each seed, with the smallest and largest in brackets.
 #
 # **A trained start: confirmed.** It is ahead in each seed, by 0.3 to 0.5 after 20 steps, and by more than 0.1 after 160. Random
 # weights are then about where `tiny` was between 10 and 20. With pictures of another kind than `tiny` knows, it was not measured.
@@ -480,25 +481,26 @@ table(header, rows)
 # %% [markdown]
 # ### On photographs
 #
-# Which settings does `train` choose for photographs of COCO? One step shows them. (For results, start from a published model.)
+# Which settings does `train` choose for photographs of COCO? One step shows them:
 
 # %%
 try:
     photographs = minim2f.data.open_dataset("coco-mini")
+    # For good results start from a published model: tiny knows no photographs.
     terminal("train --data coco-mini --init tiny --steps 1 --batch-size 1 --eval none -o photographs")
 except FileNotFoundError:
     print("`minim2f data fetch` (10 MB) gets the photographs for this plan")
 
 # %% [markdown]
 # The fullest photograph has 39 segments; `train` takes a quarter more queries. So class head *and* queries start anew, and the first loss is near that of
-# random weights. 59 classes never occur, and cannot be learned.
+# random weights.
 
 # %% [markdown] tags=["demo"]
 # ### Without decoder and pixel decoder
 #
 # A **vision transformer** cuts the picture into **patches** of 16 × 16 pixels. Each becomes a vector, a token, and in each block all tokens
 # attend to each other. **EoMT** (2025) adds the N queries as more tokens before the last blocks: there they read the patches and each other, without a decoder. The
-# patches, enlarged to a quarter of the picture, are F_pixel, without a pyramid. (`Attention` is ours; GELU is a smooth ReLU; `shapes.check` asserts a shape.)
+# patches, enlarged to a quarter of the picture, are F_pixel, without a pyramid. (`Attention` is ours; GELU is a smooth ReLU.)
 
 # %% tags=["demo"]
 from torch import nn
@@ -582,7 +584,8 @@ for _ in range(40):
     loss.backward()
     optimizer.step()
     losses.append(loss.item())
-print(f"loss {losses[0]:.1f} at first, {losses[-1]:.1f} after 40 steps")
+print(f"loss {losses[0]:.1f} at first, {losses[-1]:.1f} after 40 steps, of one prediction;")
+print(f"tiny makes four, so {4 * losses[0]:.0f} compares with the first losses above")
 assert losses[-1] < 0.7 * losses[0]
 
 # %% tags=["hide-input"]
@@ -597,11 +600,9 @@ shape_table(
 )
 
 # %% [markdown]
-# It learns. (EoMT makes one prediction here, `tiny` four: compare with four times this loss.)
-#
-# How can EoMT do without masked attention? It is trained with it, at first. Before each joint block the heads
-# are asked for masks of the tokens so far, and `joint_mask` (15.4) lets a query look only at patches inside its own. Later, block after block, the masks
-# are left out for a growing share of the queries, until there are none: the attention has learned where to look. In use, the heads run once, at the end.
+# It learns. How can EoMT do without masked attention? At first, it is trained with it: before each joint block the heads
+# are asked for masks, and `joint_mask` (15.4) lets a query look only at patches inside its own. Later, block after block, the masks
+# are left out for a growing share of the queries, until there are none: the attention has learned where to look. In use, the heads run once.
 #
 # The paper's claim, which a toy cannot test: a *large* vision transformer, trained before on very many pictures, does
 # without pyramid and decoder, and is faster.
@@ -663,7 +664,7 @@ table([*header, "on so many of its pixels", "so eval counts them as number"], ro
 # The masks are as good as before; only the names moved.
 #
 # **How to notice it in your own training.** The mIoU is near 0 while pictures of the
-# results show good outlines, and each class is taken for exactly one other.
+# results show good outlines.
 
 # %% [markdown]
 # ## Exercises
@@ -762,6 +763,7 @@ old = head.weight, head.bias, theirs
 weight, _ = solved.carry_over(*old, list(OWN), fresh.weight, fresh.bias)
 print("kept:", [name for k, name in enumerate(OWN) if not weight[k].equal(fresh.weight[k])])
 
+# %%
 torch.manual_seed(1)  # seed 0 would draw the queries that tiny itself began with
 larger = minim2f.load("tiny", num_queries=40)
 first_loss = Criterion(larger.config)
@@ -810,7 +812,7 @@ exercise("15.4", joint_mask)
 #
 # | | paper | official code | ours |
 # | --- | --- | --- | --- |
-# | other classes | – | a tensor of another shape is skipped, with a warning | starts anew when the names differ, and a line says so; all else must fit |
+# | other classes | – | a tensor of another shape is skipped, with a warning | starts anew, and a line says so; all else must fit |
 # | files | – | pickles, which run what is in them | safetensors; pickles, allowed to call only what rebuilds arrays |
 # | start of training | backbone from ImageNet, at a tenth of the rate | the same | also `--init` with any model; for `tiny`, one rate for all |
 
@@ -833,10 +835,10 @@ library_table(
 # %% [markdown]
 # ## Recap
 #
-# - Other classes or more queries touch four tensors; all others stay.
+# - Other classes or more queries touch four tensors.
 # - A translation renames, and splits what the other side keeps apart.
 # - Names, not numbers, say which class is which.
-# - A trained start is worth most when steps are few; measure on pictures held out.
+# - A trained start is worth most when steps are few.
 # - The first loss tells whether weights arrived, equal outputs whether a translation is right.
 
 # %% [markdown]
@@ -844,10 +846,10 @@ library_table(
 #
 # What the successors change:
 #
-# - [Mask DINO](https://arxiv.org/abs/2206.02777): queries that start from pixels, and predict boxes too (chapters 6, 9).
-# - [OneFormer](https://arxiv.org/abs/2211.06220): one training for all three tasks (chapter 12).
-# - [Mask2Former for video](https://arxiv.org/abs/2112.10764): the same queries in all frames (chapter 7).
+# - [Mask DINO](https://arxiv.org/abs/2206.02777): queries that start from pixels, and predict boxes too.
+# - [OneFormer](https://arxiv.org/abs/2211.06220): one training for all three tasks.
+# - [Mask2Former for video](https://arxiv.org/abs/2112.10764): the same queries in all frames.
 # - [Your ViT is secretly an image segmentation model](https://arxiv.org/abs/2503.19108): EoMT.
 #
 # You have reached the end of the road. You can start your own pictures from a trained model, measure honestly, and see on the map at the top
-# what a new paper changes, for you have built every box of it. Now build something that you would like to see.
+# what a new paper changes, for you have built every box. Now build something that you would like to see.
