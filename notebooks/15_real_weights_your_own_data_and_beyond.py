@@ -39,7 +39,7 @@ where_we_are("backbone", "pixel decoder", "queries", "masked attention", "heads"
 # %% [markdown]
 # PyTorch's **state dict** maps names such as `decoder.class_head.weight` to tensors; a **checkpoint** is a file that holds one. (The section *Checkpoint*
 # is, as always, a check of results.)
-# Mask2Former's N **queries** each end as a vector of C channels. From it the **class head**, a
+# Mask2Former's N queries each end as a vector of C channels. From it the **class head**, a
 # linear layer, makes K+1 logits, for K classes and "no object". The mask head makes another vector; its product with the
 # pixel features F_pixel is the mask. The model `tiny`, trained on drawn scenes, has K = 13, N = 16, C = 64.
 #
@@ -499,7 +499,7 @@ except FileNotFoundError:
 # ### Without decoder and pixel decoder
 #
 # A **vision transformer** cuts the picture into **patches** of 16 × 16 pixels. Each becomes a vector, a token, and in each block all tokens
-# attend to each other. **EoMT** (2025) adds the N queries as more tokens before the last blocks: there they read the patches and each other, without a decoder. The
+# attend to each other. **EoMT** (2025) adds the N queries before the last, the joint blocks: there they read the patches and each other, without a decoder. The
 # patches, enlarged to a quarter of the picture, are F_pixel, without a pyramid. (`Attention` is ours; GELU is a smooth ReLU.)
 
 # %% tags=["demo"]
@@ -602,7 +602,7 @@ shape_table(
 # %% [markdown]
 # It learns. How can EoMT do without masked attention? At first, it is trained with it: before each joint block the heads
 # are asked for masks, and `joint_mask` (15.4) lets a query look only at patches inside its own. Later, block after block, the masks
-# are left out for a growing share of the queries, until there are none: the attention has learned where to look. In use, the heads run once.
+# are left out for a growing share of the queries, until there are none; the paper reports hardly any loss. In use, the heads run once.
 #
 # The paper's claim, which a toy cannot test: a *large* vision transformer, trained before on very many pictures, does
 # without pyramid and decoder, and is faster.
