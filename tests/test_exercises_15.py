@@ -43,6 +43,31 @@ def thirds_out_of_the_argument(tensors):
     return tensors
 
 
+def thirds_of_64_rows(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        if "self_attention.in_proj" in name:
+            for i, letter in enumerate("qkv"):
+                new = name.replace("self_attention.in_proj", f"self_attn.{letter}_proj")
+                renamed[new] = tensor[64 * i : 64 * (i + 1)]
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+def thirds_by_columns(tensors):
+    renamed = {}
+    for name, tensor in tensors.items():
+        if "self_attention.in_proj" in name:
+            c = tensor.shape[1]
+            for i, letter in enumerate("qkv"):
+                new = name.replace("self_attention.in_proj", f"self_attn.{letter}_proj")
+                renamed[new] = tensor[i * c : (i + 1) * c]
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
 def thirds_under_half_new_names(tensors):
     renamed = {}
     for name, tensor in tensors.items():
@@ -71,6 +96,43 @@ def head_by_index(weight, bias, old, new, fresh_weight, fresh_bias):
     return new_weight, new_bias
 
 
+def head_by_names_within_names(weight, bias, old, new, fresh_weight, fresh_bias):
+    new_weight, new_bias = fresh_weight.clone(), fresh_bias.clone()
+    for k, n in enumerate(new):
+        for row, m in enumerate(old):
+            if n in m or m in n:
+                new_weight[k], new_bias[k] = weight[row], bias[row]
+    new_weight[-1], new_bias[-1] = weight[-1], bias[-1]
+    return new_weight, new_bias
+
+
+def head_by_small_letters(weight, bias, old, new, fresh_weight, fresh_bias):
+    new_weight, new_bias = fresh_weight.clone(), fresh_bias.clone()
+    rows = {name.casefold(): row for row, name in enumerate(old)}
+    for k, name in enumerate(new):
+        if (row := rows.get(name.casefold())) is not None:
+            new_weight[k], new_bias[k] = weight[row], bias[row]
+    new_weight[-1], new_bias[-1] = weight[-1], bias[-1]
+    return new_weight, new_bias
+
+
+def head_without_the_last_bias(weight, bias, old, new, fresh_weight, fresh_bias):
+    rows = [old.index(name) if name in old else None for name in new]
+    w = torch.stack([fresh_weight[k] if r is None else weight[r] for k, r in enumerate(rows)])
+    b = torch.stack([fresh_bias[k] if r is None else bias[r] for k, r in enumerate(rows)])
+    return torch.cat([w, weight[-1:]]), torch.cat([b, fresh_bias[-1:]])
+
+
+def head_with_row_k_new(weight, bias, old, new, fresh_weight, fresh_bias):
+    new_weight, new_bias = fresh_weight.clone(), fresh_bias.clone()
+    for k, name in enumerate(new):
+        if name in old:
+            new_weight[k], new_bias[k] = weight[old.index(name)], bias[old.index(name)]
+    new_weight[-1] = weight[len(new)]
+    new_bias[-1] = bias[len(new)]
+    return new_weight, new_bias
+
+
 def queries_by_repeating(table, noise):
     times = -(-len(noise) // len(table))
     rows = table.repeat(times, 1)[: len(noise)].clone()
@@ -84,6 +146,50 @@ def queries_one_by_one(table, noise):
         row = table[n % len(table)]
         rows.append(row if n < len(table) else row + noise[n])
     return torch.stack(rows)
+
+
+def queries_from_the_end(table, noise):
+    if len(noise) < len(table):
+        return table[len(table) - len(noise) :]
+    return queries_by_repeating(table, noise)
+
+
+def queries_up_to_twice(table, noise):
+    n = len(table)
+    many = torch.cat([table, table])[: len(noise)]
+    return torch.cat([many[:n], many[n:] + noise[n : n + n]])
+
+
+def queries_with_noise_by_round(table, noise):
+    rows = [table[n % len(table)] + n // len(table) * noise[n] for n in range(len(noise))]
+    return torch.stack(rows)
+
+
+def mask_column_by_column(mask_logits, size):
+    inside = F.interpolate(mask_logits, size, mode="bilinear").mT.flatten(2) > 0
+    return _with_queries(inside)
+
+
+def mask_of_the_first_picture(mask_logits, size):
+    inside = F.interpolate(mask_logits, size, mode="bilinear").flatten(2) > 0
+    return _with_queries(inside[:1].repeat(len(inside), 1, 1))
+
+
+def mask_of_any_query(mask_logits, size):
+    inside = F.interpolate(mask_logits, size, mode="bilinear").flatten(2) > 0
+    return _with_queries(inside.any(1, keepdim=True).expand_as(inside))
+
+
+def mask_without_aliasing(mask_logits, size):
+    small = F.interpolate(mask_logits, size, mode="bilinear", antialias=True)
+    return _with_queries(small.flatten(2) > 0)
+
+
+def _with_queries(inside):
+    batch, n, patches = inside.shape
+    allowed = torch.ones(batch, n + patches, n + patches, dtype=torch.bool)
+    allowed[:, :n, n:] = inside
+    return allowed
 
 
 def mask_of_four_blocks(mask_logits, size):
@@ -115,6 +221,19 @@ def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> No
     [
         ("15.1", thirds_out_of_the_argument, "your function changes its input tensors"),
         ("15.1", thirds_under_half_new_names, "two things change in a name"),
+        ("15.1", thirds_of_64_rows, "C is 64 in tiny only"),
+        ("15.1", thirds_by_columns, "a bias has one axis"),
+        ("15.2", head_by_names_within_names, "names must be equal, not contained"),
+        ("15.2", head_by_small_letters, "Kite and kite are two names here"),
+        ("15.2", head_without_the_last_bias, "the row of 'no object' has a bias, too"),
+        ("15.2", head_with_row_k_new, "'no object' is row K of the old head"),
+        ("15.3", queries_from_the_end, "where fewer are wanted, the first rows stay"),
+        ("15.3", queries_up_to_twice, "twice may not be enough"),
+        ("15.3", queries_with_noise_by_round, "each copy gets its row of the noise once"),
+        ("15.4", mask_column_by_column, "patches are counted row by row"),
+        ("15.4", mask_of_the_first_picture, "each picture has masks of its own"),
+        ("15.4", mask_of_any_query, "each query has a mask of its own"),
+        ("15.4", mask_without_aliasing, "bilinearly without antialias"),
     ],
 )
 def test_wrong_ways_are_refused_with_words(exercise_id: str, answer: Callable, hint: str) -> None:

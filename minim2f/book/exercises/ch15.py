@@ -12,7 +12,7 @@ from minim2f.book.exercises import Exercise, ch15_wrong, ch15_wrong_queries, int
 
 
 def split_thirds(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Splits each `X.self_attention.in_proj.Y` into `X.self_attn.{q|k|v}_proj.Y`.
+    """Splits each `START.self_attention.in_proj.END` into `START.self_attn.{q|k|v}_proj.END`.
 
     Args:
         tensors: name -> tensor; all other ones stay as they are.
@@ -61,7 +61,8 @@ def carry_over(
 
     Args:
         weight, bias: (K+1, C) and (K+1,), of the trained head; the last row is "no object".
-        old, new: names of the K classes it has, and of the K' that it shall have.
+        old, new: names of the K classes it has, and of the K' that it shall have. A class is known
+            if its name is there, equal letter by letter; there may be none.
         fresh_weight, fresh_bias: (K'+1, C) and (K'+1,), random, for what nobody knows yet.
 
     Returns:
@@ -95,6 +96,8 @@ def _head_corners() -> list[tuple]:
         (["sky", "sea", "kite"], ["kite", "dog", "sky", "cat", "sea"]),  # others, another order
         (["sky", "sea"], ["dog"]),  # none in common
         (["sky"], ["sky"]),
+        (["sea", "sky-other-merged"], ["sky", "seaweed"]),  # names within names
+        (["Kite", "SEA", "sky"], ["kite", "sky", "Sea"]),  # the same but for capitals
     ]
     return [_head(g, old, 3) + (old, new) + _head(g, new, 3) for old, new in pairs]
 
@@ -138,12 +141,12 @@ def joint_mask(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         mask_logits: (B, N, h, w), the masks of the queries, at any size.
-        size: (rows, columns) of the patches; S = rows * columns.
+        size: (rows, columns) of the patches, of which there are rows * columns.
 
     Returns:
-        (B, N+S, N+S) bool, queries first. Row: who looks; column: who is looked at. A query sees
-        all queries, and those patches where its mask, resized, is positive. A patch sees all. So
-        no row is empty, and no rescue is needed.
+        (B, N + patches, N + patches) bool, queries first. Row: who looks; column: who is looked
+        at. A query sees all queries, and those patches where its mask, resized, is positive. A
+        patch sees all. No row is without a True, so no rescue is needed.
     """
     small = F.interpolate(mask_logits, size, mode="bilinear")
     inside = small.flatten(2) > 0

@@ -9,16 +9,27 @@ from minim2f.book.exercises import Wrong
 OLD = ".self_attention.in_proj."
 
 
-def _thirds(tensors, letters="qkv", cut=lambda t: t.chunk(3), fits=lambda name: OLD in name):
+def _thirds(
+    tensors,
+    letters="qkv",
+    cut=lambda t: t.chunk(3),
+    fits=lambda name: True,
+    old=OLD,
+    new=".self_attn.{}_proj.",
+):
     renamed = {}
     for name, tensor in tensors.items():
-        if fits(name):
-            head, _, leaf = name.partition(OLD)
+        if old in name and fits(name):
+            head, _, leaf = name.partition(old)
             for letter, third in zip(letters, cut(tensor)):
-                renamed[f"{head}.self_attn.{letter}_proj.{leaf}"] = third
+                renamed[head + new.format(letter) + leaf] = third
         else:
             renamed[name] = tensor
     return renamed
+
+
+def _slices(tensor, channels):
+    return [tensor[i * channels : (i + 1) * channels] for i in range(3)]
 
 
 def _interleaved(tensor):
@@ -26,15 +37,7 @@ def _interleaved(tensor):
 
 
 def _cross_too(tensors):
-    renamed = {}
-    for name, tensor in tensors.items():
-        head, found, leaf = name.partition("_attention.in_proj.")
-        if found:
-            for letter, third in zip("qkv", tensor.chunk(3)):
-                renamed[f"{head}_attn.{letter}_proj.{leaf}"] = third
-        else:
-            renamed[name] = tensor
-    return renamed
+    return _thirds(tensors, old="_attention.in_proj.", new="_attn.{}_proj.")
 
 
 def _all_renamed(tensors):
@@ -70,19 +73,11 @@ def _every_attention(tensors):
 
 
 def _without_proj(tensors):
-    renamed = {}
-    for name, tensor in tensors.items():
-        head, found, leaf = name.partition(OLD)
-        if found:
-            for letter, third in zip("qkv", tensor.chunk(3)):
-                renamed[f"{head}.self_attn.{letter}.{leaf}"] = third
-        else:
-            renamed[name] = tensor
-    return renamed
+    return _thirds(tensors, new=".self_attn.{}.")
 
 
 def _of_the_decoder(tensors):
-    return _thirds(tensors, fits=lambda name: name.startswith("decoder.") and OLD in name)
+    return _thirds(tensors, fits=lambda name: name.startswith("decoder."))
 
 
 def _half_renamed(tensors):
@@ -126,7 +121,7 @@ THIRDS = [
     Wrong(_all_renamed, "only in_proj gets other names: out_proj of self-attention stays"),
     Wrong(_every_attention, "cross-attention keeps its in_proj: only self-attention is split"),
     Wrong(_without_proj, "the new names end in q_proj, k_proj and v_proj, not in q, k and v"),
-    Wrong(_of_the_decoder, "X may be anything: a name need not start with decoder"),
+    Wrong(_of_the_decoder, "START may be anything: a name need not start with decoder"),
     Wrong(_half_renamed, "two things change in a name: self_attention, too, becomes self_attn"),
     Wrong(_only_found, "the tensors with other names are gone: a model needs them all"),
     Wrong(
@@ -135,6 +130,19 @@ THIRDS = [
     ),
     Wrong(_ends_in("weight"), "the biases are stacked as the weights are: split them too"),
     Wrong(_ends_in("bias"), "only the biases are split: the weights have thirds too"),
+    Wrong(
+        lambda tensors: _thirds(tensors, cut=lambda t: _slices(t, 64)),
+        "C is 64 in tiny only: a third of a tensor's own rows, of whatever model it is",
+    ),
+    *(
+        Wrong(
+            lambda tensors, channels=channels: _thirds(
+                tensors, cut=lambda t: _slices(t, channels(t))
+            ),
+            "a bias has one axis, and it has 3C numbers: C is a third of the first axis",
+        )
+        for channels in (lambda t: t.shape[1], lambda t: t.size(1), lambda t: t.shape[-1])
+    ),
 ]
 
 # ---- 15.2 a class head by names
@@ -205,7 +213,70 @@ def _same_place_and_name(weight, bias, old, new, fresh_weight, fresh_bias):
     return w, b
 
 
+def _last_bias_forgotten(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = _carried(weight, bias, old, new, fresh_weight, fresh_bias)
+    b[-1] = fresh_bias[-1]
+    return w, b
+
+
+def _last_of_the_new_number(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = _carried(weight, bias, old, new, fresh_weight, fresh_bias, last=False)
+    w[len(new)], b[len(new)] = weight[len(new)], bias[len(new)]
+    return w, b
+
+
+def _old_and_new_swapped(weight, bias, old, new, fresh_weight, fresh_bias):
+    w, b = fresh_weight.clone(), fresh_bias.clone()
+    for k, name in enumerate(old):
+        if name in new:
+            w[k], b[k] = weight[new.index(name)], bias[new.index(name)]
+    w[-1], b[-1] = weight[-1], bias[-1]
+    return w, b
+
+
+def _alike(equal, take=0):
+    """Names that count as equal by another rule; of several, the first or the last one's row."""
+
+    def head(weight, bias, old, new, fresh_weight, fresh_bias):
+        w, b = fresh_weight.clone(), fresh_bias.clone()
+        for k, name in enumerate(new):
+            if found := [row for row, known in enumerate(old) if equal(name, known)]:
+                w[k], b[k] = weight[found[take]], bias[found[take]]
+        w[-1], b[-1] = weight[-1], bias[-1]
+        return w, b
+
+    return head
+
+
+CONTAINED = [
+    lambda name, known: name in known or known in name,
+    lambda name, known: name in known,
+    lambda name, known: known in name,
+]
+
+
 HEADS = [
+    *(
+        Wrong(
+            _alike(equal, take),
+            "names must be equal, not contained in each other: seaweed is no sea",
+        )
+        for equal in CONTAINED
+        for take in (0, -1)
+    ),
+    Wrong(
+        _alike(lambda name, known: name.lower() == known.lower()),
+        "Kite and kite are two names here: equal means letter by letter, capitals too",
+    ),
+    Wrong(_last_bias_forgotten, "the row of 'no object' has a bias, too"),
+    Wrong(
+        _last_of_the_new_number,
+        "'no object' is row K of the old head and row K' of the new one: two numbers",
+    ),
+    Wrong(
+        _old_and_new_swapped,
+        "old and new are exchanged: row k of the result belongs to new[k]",
+    ),
     Wrong(_no_last_row, "the new head has K'+1 rows: 'no object' is missing"),
     Wrong(_same_place_and_name, "a class may have the same name at another number: look it up"),
     Wrong(lambda *heads: _carried(*heads)[::-1], "weight first, then bias"),

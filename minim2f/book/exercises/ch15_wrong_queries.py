@@ -64,6 +64,37 @@ def _noise_of_its_own(table, noise):
     return many
 
 
+def _last_ones_stay(table, noise):
+    many = table[_rows(table, noise)] + noise * (torch.arange(len(noise)) >= len(table))[:, None]
+    return many if len(noise) >= len(table) else table[-len(noise) :]
+
+
+def _twice_at_most(table, noise):
+    many = torch.cat([table, table])[: len(noise)]
+    many[len(table) :] += noise[len(table) : 2 * len(table)]
+    return many
+
+
+def _twice_or_an_error(table, noise):
+    many = torch.cat([table, table])[: len(noise)]
+    many[len(table) :] += noise[len(table) :]
+    return many
+
+
+def _twice_by_a_slice(table, noise):
+    missing = len(noise) - len(table)
+    if missing <= 0:
+        return table[: len(noise)]
+    return torch.cat([table, table[:missing] + noise[len(table) :]])
+
+
+def _more_noise_each_round(table, noise):
+    rounds = torch.arange(len(noise)) // len(table)
+    return table[_rows(table, noise)] + noise * rounds[:, None]
+
+
+TWICE = "twice may not be enough: repeat the rows until there are as many as asked"
+
 QUERIES = [
     Wrong(_one_late, "the first copy is row N, and gets noise as well: > or >=?"),
     Wrong(_from_the_mean, "each new query starts from one learned row, not from their mean"),
@@ -82,7 +113,15 @@ QUERIES = [
     Wrong(_last_row_again, "that repeats the last row: start again from the first one"),
     Wrong(_never_fewer, "fewer queries may be asked for: then the first ones stay"),
     Wrong(_early_noise, "row n of the result gets row n of the noise, not the noise from 0 on"),
-    Wrong(_once_more, "twice may not be enough: repeat the rows until there are as many as asked"),
+    *(
+        Wrong(function, TWICE)
+        for function in (_once_more, _twice_at_most, _twice_or_an_error, _twice_by_a_slice)
+    ),
+    Wrong(_last_ones_stay, "where fewer are wanted, the first rows stay, not the last"),
+    Wrong(
+        _more_noise_each_round,
+        "each copy gets its row of the noise once, in the second round and in the third",
+    ),
 ]
 
 # ---- 15.4 EoMT's mask
@@ -155,6 +194,24 @@ def _inside_alone(mask_logits, size):
     return F.interpolate(mask_logits, size, mode="bilinear").flatten(2) > 0
 
 
+def _columns_first(mask_logits, size):
+    small = F.interpolate(mask_logits, size, mode="bilinear").transpose(2, 3)
+    return _joint(small, small.shape[2:])
+
+
+def _one_for_the_batch(mask_logits, size):
+    return _joint(mask_logits[:1].expand_as(mask_logits), size)
+
+
+def _union_of_all(mask_logits, size):
+    small = F.interpolate(mask_logits, size, mode="bilinear").amax(1, keepdim=True)
+    return _joint(small.expand(-1, mask_logits.shape[1], -1, -1), size)
+
+
+def _antialiased(mask_logits, size):
+    return _joint(F.interpolate(mask_logits, size, mode="bilinear", antialias=True), size)
+
+
 def _of_one_picture(mask_logits, size):
     return _joint(mask_logits, size)[0]
 
@@ -169,6 +226,10 @@ def _nothing_but_masks(mask_logits, size):
 
 
 MASKS = [
+    Wrong(_columns_first, "patches are counted row by row, as flatten does; yours go by columns"),
+    Wrong(_one_for_the_batch, "each picture has masks of its own; yours all get the first one's"),
+    Wrong(_union_of_all, "each query has a mask of its own: here all get the union of all masks"),
+    Wrong(_antialiased, "bilinearly without antialias: four logits around a place, no more"),
     Wrong(_sides_swapped, "size is (rows, columns), as interpolate takes it"),
     Wrong(_cut_before_resizing, "resize the logits first, then ask where they are positive"),
     Wrong(
