@@ -602,7 +602,7 @@ shape_table(
 # %% [markdown]
 # It learns. How can EoMT do without masked attention? At first, it is trained with it: before each joint block the heads
 # are asked for masks, and `joint_mask` (15.4) lets a query look only at patches inside its own. Later, block after block, the masks
-# are left out for a growing share of the queries, until there are none; the paper reports hardly any loss. In use, the heads run once.
+# are left out for a growing share of the queries, until there are none. In use, the heads run once.
 #
 # The paper's claim, which a toy cannot test: a *large* vision transformer, trained before on very many pictures, does
 # without pyramid and decoder, and is faster.
