@@ -76,7 +76,10 @@ def stored(model: Mask2Former, image: Tensor) -> dict:
     with torch.inference_mode():
         last = model(batch)
     predictions = [
-        {"classLogits": packed(one.class_logits[0]), "maskEmbeddings": packed(one.mask_embeddings[0])}
+        {
+            "classLogits": packed(one.class_logits[0]),
+            "maskEmbeddings": packed(one.mask_embeddings[0]),
+        }
         for one in (*last.auxiliary, last)
     ]
     return {
@@ -143,7 +146,7 @@ def _page(data: dict) -> str:
     """The template with its style, its scripts and the numbers put in."""
     parts = {
         name.replace(".", "_"): (TEMPLATE / "play" / name).read_text("utf-8")
-        for name in ("play.css", "inference.js", "drawing.js", "play.js")
+        for name in ("play.css", "inference.js", "drawing.js", "show.js", "play.js")
     }
     numbers = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")  # no name ends the script
     page = Template((TEMPLATE / "play" / "index.html").read_text("utf-8"))

@@ -3,29 +3,41 @@
 
 const SUB = 4;
 const INK = [20, 22, 26];
-const HATCH = { paper: [222, 222, 218], ink: [128, 128, 126] }; // of void
 
-/** The k-th shade of a colour, as in minim2f/colors.py: two cars differ, and both look like cars. */
+/** The k-th shade of a colour, as in minim2f/colors.py: two cars differ a little. */
 function shade(color, k) {
   const amount = ((0.5 + 0.618 * k) % 1) - 0.5;
   return color.map((c) => Math.round(c + Math.abs(amount) * ((amount > 0 ? 255 : 0) - c)));
 }
 
-/** Colours of segments: that of the class; things get shades of it, a query the same in all maps. */
+/** Colours of segments: the class's; of things shades of it, for a query the same in all maps. */
 function segmentColors(segments, categories, ranks) {
   return segments.map(({ label, isthing, query }) =>
     shade(categories[label].color, isthing ? ranks[query] ?? 0 : 0));
 }
 
-/** Calls paint(X, Y) for each pixel of a canvas with the map's pixel i, and sets what it returns. */
-function fill(canvas, [H, W], paint) {
+/** Sets the block of each pixel to its colour, its edges (bits) to another; 0 is transparent. */
+function fill(canvas, [H, W], colors, bits, edgeColor) {
   const [height, width] = [H * SUB, W * SUB];
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  if (canvas.width !== width || canvas.height !== height) {
+    Object.assign(canvas, { width, height }); // which takes time, even if nothing changes
+  }
   const image = new ImageData(width, height);
   const words = new Uint32Array(image.data.buffer);
-  for (let Y = 0, at = 0; Y < height; Y++) {
-    const row = (Y >> 2) * W;
-    for (let X = 0; X < width; X++) words[at++] = paint(row + (X >> 2), X, Y);
+  const end = SUB - 1;
+  for (let i = 0; i < H * W; i++) {
+    const corner = Math.floor(i / W) * SUB * width + (i % W) * SUB;
+    for (let y = 0; y < SUB; y++) {
+      words.fill(colors[i], corner + y * width, corner + y * width + SUB);
+    }
+    if (!bits[i]) continue;
+    const color = edgeColor(i);
+    for (let k = 0; k < SUB; k++) {
+      if (bits[i] & 1) words[corner + k * width] = color;
+      if (bits[i] & 2) words[corner + k * width + end] = color;
+      if (bits[i] & 4) words[corner + k] = color;
+      if (bits[i] & 8) words[corner + end * width + k] = color;
+    }
   }
   const context = canvas.getContext("2d");
   context.putImageData(image, 0, 0);
@@ -46,24 +58,12 @@ function edges(ids, [H, W]) {
   });
 }
 
-/** Whether a pixel of the canvas lies at such an edge. */
-function onEdge(bits, X, Y) {
-  const [x, y] = [X & (SUB - 1), Y & (SUB - 1)];
-  return (
-    (x === 0 && bits & 1) || (x === SUB - 1 && bits & 2) ||
-    (y === 0 && bits & 4) || (y === SUB - 1 && bits & 8)
-  );
-}
-
-/** Segments in their colours, outlined and numbered, on hatched void: readable without colour. */
+/** Segments in their colours, outlined and numbered; void shows the hatching behind the canvas. */
 function drawMap(canvas, { ids, segments }, size, colors) {
-  const words = [word(HATCH.paper), ...colors.map((color) => word(color))];
-  const [bits, ink] = [edges(ids, size), word(INK)];
-  const hatch = word(HATCH.ink);
-  const context = fill(canvas, size, (i, X, Y) => {
-    if (onEdge(bits[i], X, Y)) return ink;
-    return ids[i] || (X + Y) % 12 >= 3 ? words[ids[i]] : hatch;
-  });
+  const words = [0, ...colors.map((color) => word(color))];
+  const ink = word(INK);
+  const context = fill(
+    canvas, size, Uint32Array.from(ids, (id) => words[id]), edges(ids, size), () => ink);
   for (const { id, i } of innermost(ids, size)) {
     drawNumber(context, id, i % size[1], Math.floor(i / size[1]));
   }
@@ -116,14 +116,11 @@ function drawSmall(canvas, map, [h, w]) {
 
 /** Over the picture: the border of `allowed`, outside of it dimmed if asked; a pixel is framed. */
 function drawOverlay(canvas, size, allowed, dimmed, pixel) {
-  const bits = allowed && edges(allowed, size);
-  const [clear, ink, white] = [0, word(INK), word([255, 255, 255])];
-  const outside = dimmed ? word([0, 0, 0], 140) : clear;
-  const context = fill(canvas, size, (i, X, Y) => {
-    if (!allowed) return clear;
-    if (onEdge(bits[i], X, Y)) return allowed[i] ? white : ink;
-    return allowed[i] ? clear : outside;
-  });
+  const [ink, white] = [word(INK), word([255, 255, 255])];
+  const outside = dimmed ? word([0, 0, 0], 140) : 0;
+  const colors = Uint32Array.from(allowed, (inside) => (inside ? 0 : outside));
+  const edgeColor = (i) => (allowed[i] ? white : ink);
+  const context = fill(canvas, size, colors, edges(allowed, size), edgeColor);
   if (!pixel) return;
   for (const [color, width] of [["#fff", 5], ["#000", 2]]) {
     context.strokeStyle = color;

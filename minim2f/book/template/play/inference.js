@@ -108,11 +108,12 @@ function inside(logits, mask) {
 function bestPairs({ p, logits, masks, things }, { queries, topK }) {
   const pairs = queries.flatMap((query) =>
     Array.from(p[query].slice(0, -1), (score, label) => ({ query, label, score })));
+  const measured = logits.map((map, n) => inside(map, masks[n])); // once for all pairs of a query
   return pairs
     .sort((a, b) => b.score - a.score)
     .slice(0, topK)
     .filter(({ label }) => things[label])
-    .map((pair) => ({ ...pair, ...inside(logits[pair.query], masks[pair.query]) }))
+    .map((pair) => ({ ...pair, ...measured[pair.query] }))
     .map((pair) => ({ ...pair, score: pair.score * pair.sure }))
     .sort((a, b) => b.score - a.score);
 }
