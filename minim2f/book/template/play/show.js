@@ -4,6 +4,8 @@
 // --- words ---------------------------------------------------------------------------------------
 
 const two = (x) => (x > 0 && x < 0.005 ? x.toExponential(0) : x.toFixed(2));
+/** With one more decimal where the threshold is so near that two would mislead. */
+const beside = (x, threshold) => (Math.abs(x - threshold) < 0.005 ? x.toFixed(3) : two(x));
 const percent = (x) => `${x > 0 && x < 0.005 ? "< 1" : (100 * x).toFixed(0)} %`
   .replaceAll(" ", "\u00a0"); // no line ends in it
 const nameOf = (label) => DATA.categories[label]?.name ?? "no object";
@@ -24,7 +26,7 @@ function fate(n) {
   const label = argmax(prediction.p[n]);
   if (!one) return label < THINGS.length ? "not sure enough" : "sees nothing";
   if (!one.final) return "wins no pixel inside";
-  const part = two(one.won / one.whole);
+  const part = beside(one.won / one.whole, state.overlapThreshold);
   return one.segment ? `segment ${one.segment}, share ${part}` : `loses all, share ${part}`;
 }
 
@@ -49,17 +51,22 @@ function showScene() {
   }
 }
 
+const NAMED = 12; // segments in a list; without a threshold there are a hundred instances
+
 function showResult(task) {
   const { ids, segments } = results[task];
   const colors = segmentColors(segments, DATA.categories, prediction.ranks);
   drawMap($(task), results[task], scene.size, colors);
   const texts = segments.map(({ label, score }) =>
     nameOf(label) + (score === undefined ? "" : ` ${two(score)}`));
-  const items = texts.map((text, s) => {
+  const items = texts.slice(0, NAMED).map((text, s) => {
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = `rgb(${colors[s]})`;
     return make("li", {}, swatch, text);
   });
+  if (texts.length > NAMED) {
+    items.push(make("li", { className: "void" }, `and ${texts.length - NAMED} more`));
+  }
   const empty = share(ids, 0);
   if (empty) {
     const swatch = make("span", { className: "swatch void" });
@@ -104,7 +111,8 @@ function showQueries() {
     row.className = (isOn ? "" : "off ") + (label < THINGS.length ? "" : "nothing");
     box.checked = isOn;
     button.setAttribute("aria-pressed", state.pinned === n);
-    button.lastChild.textContent = `${nameOf(label)} ${two(p[n][label])}`;
+    const score = beside(p[n][label], state.scoreThreshold);
+    button.lastChild.textContent = `${nameOf(label)} ${score}`;
     text.textContent = fate(n);
   });
 }
@@ -173,7 +181,7 @@ function showPixel() {
   $("verdict").textContent = verdictAt(i);
 }
 
-const MOST = 3; // lines of each kind
+const MOST = 3; // votes of each kind
 
 function semanticAt(i) {
   const { queries } = settings();
