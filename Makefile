@@ -11,7 +11,7 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data bench chapter notebooks student lecture html slides clean
+.PHONY: help demo test lab data bench chapter notebooks student lecture html slides play clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ html: .venv/stamp ## the chapters as web pages: out/html
 
 slides: .venv/stamp ## slides to lecture from, without a network: out/slides (N=07 for one chapter)
 	$(RUN) -m minim2f book slides $(N)
+
+play: .venv/stamp ## one page to play with predictions, without a network: out/play.html
+	$(RUN) -m minim2f book play
 
 clean: ## back to a fresh clone; fetched pictures stay
 	rm -rf .venv out .pytest_cache .ruff_cache

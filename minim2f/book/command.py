@@ -16,6 +16,7 @@ from minim2f.book.chapter import NOTEBOOKS, Chapter, chapters
 from minim2f.book.html import write_html
 from minim2f.book.new import new
 from minim2f.book.pictures import draw_pictures
+from minim2f.book.play import write_play
 from minim2f.book.slides import write_slides
 from minim2f.commands.arguments import count
 
@@ -50,6 +51,11 @@ def run_html(args: argparse.Namespace) -> None:
 def run_slides(args: argparse.Namespace) -> None:
     """Writes decks of slides to lecture from, each a file that needs no network."""
     write_slides(chapters(args.folder, args.numbers), args.out)
+
+
+def run_play(args: argparse.Namespace) -> None:
+    """Writes one page to play with predictions, which needs no network."""
+    print(f"wrote {write_play(args.out, args.pictures, args.model)}")
 
 
 def run_experiment(args: argparse.Namespace) -> None:
@@ -89,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         if run in (run_student, run_lecture, run_html, run_slides):
             out = Path("out") / run.__name__.removeprefix("run_")
             sub.add_argument("-o", "--out", type=Path, default=out, help=f"{out} by default")
+    sub = _action(actions, run_play)
+    sub.add_argument("pictures", nargs="*", type=Path, help="a dozen drawn scenes by default")
+    sub.add_argument("--model", default="tiny", help="a small one; tiny knows drawn scenes only")
+    sub.add_argument("-o", "--out", type=Path, default=Path("out/play.html"), help="the page")
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
     sub.add_argument("--steps", type=count, help="training steps of each run")
