@@ -19,16 +19,23 @@ REVEAL = "sphinx_revealjs/_static/revealjs/dist"  # the package that brings reve
 def write_slides(chapters: list[Chapter], out: Path) -> None:
     """Writes chapters as slides into a folder, with the outputs of their last build.
 
+    Appendices that are pages to look things up in are left out.
+
     Raises:
         ModuleNotFoundError: the extra `slides` is not installed.
+        ValueError: all of `chapters` are such pages.
     """
+    taught = [chapter for chapter in chapters if not chapter.is_page]
+    if not taught:
+        pages = ", ".join(chapter.script.name for chapter in chapters)
+        raise ValueError(f"{pages}: a page to look things up in, of which there are no slides")
     reveal = {name: _reveal(f"reveal.{name}") for name in ("css", "js")}
     options = {"exclude_input_prompt": True, "exclude_output_prompt": True}
-    pages = exporter(SlidesExporter, "slides", **options)
-    for chapter in chapters:
+    decks = exporter(SlidesExporter, "slides", **options)
+    for chapter in taught:
         notebook = moved(deck(chapter.built), chapter.notebook.parent, out, along=set())
         resources = {"metadata": {"name": chapter.notebook.stem}, "reveal_files": reveal}
-        page, _ = pages.from_notebook_node(notebook, resources)
+        page, _ = decks.from_notebook_node(notebook, resources)
         files.write(out / f"{chapter.notebook.stem}.html", page)
 
 
