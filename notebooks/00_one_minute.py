@@ -33,7 +33,7 @@ setup(seed=0)
 # %% [markdown]
 # `setup` fixes the seed, so that your numbers are those here. Cells that only draw are folded; skip them.
 #
-# This map of the book begins every chapter. Today's stage is **inference**: reading what the network predicts.
+# The map of the book; today's stage is **inference**: reading what the network predicts.
 
 # %% tags=["hide-input"]
 where_we_are("inference")
@@ -371,8 +371,7 @@ same(instances(class_logits, mask_logits), theirs)
 # %% [markdown]
 # ## Shapes
 #
-# A preview of later chapters: `minim2f.walkthrough` runs the model and records every named tensor. Today only the last two
-# rows count.
+# `minim2f.walkthrough` runs the model and records every named tensor; today only the last two rows count.
 
 # %%
 rows = minim2f.walkthrough(model, images)
@@ -436,6 +435,8 @@ show(
 
 # %% [markdown]
 # ### Switch them off, one by one
+#
+# (`make play` writes a page to do so by hand.)
 
 # %% tags=["demo"]
 def switch_off(class_logits, queries):

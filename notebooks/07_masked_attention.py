@@ -263,7 +263,7 @@ for factor in (2, 4, 8):
 # ### Rescue
 #
 # Of a small mask nothing may be left at 1/32. Its query would see nothing, and its softmax would be 0/0. So in that
-# layer it may look everywhere. (This is from the official code, not the paper.)
+# layer it may look everywhere.
 
 
 # %% tags=["demo"]
@@ -308,7 +308,7 @@ shape_table(rows, meanings=meanings)
 # ### Masks are cut finer from level to level
 #
 # **Matching** (chapter 9) tells which query answers for which segment: it makes the losses of all pairs together
-# smallest. We follow three queries, from a large segment to a small one.
+# smallest. We follow three queries, from a large segment to a small one. (`make play` writes a page with $M_0$ to $M_2$ of all.)
 
 # %% tags=["demo"]
 from minim2f.training.batches import collate
@@ -646,7 +646,7 @@ show(
 )
 
 # %% [markdown]
-# What does a query with an empty mask receive? Three implementations (in this version of PyTorch) do not agree.
+# What does a query with an empty mask receive? Three implementations (in this PyTorch) disagree.
 
 # %%
 q, k, v = (torch.randn(1, n, C) for n in (3, 10, 10))

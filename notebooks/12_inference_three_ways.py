@@ -241,7 +241,7 @@ shape_table(
 # ## Look
 #
 # The trained model is so sure that most thresholds do nothing. Less sure is its **first guess**, that of the raw
-# queries before any layer (chapter 8).
+# queries before any layer (chapter 8). (`make play` has all thresholds as sliders.)
 
 # %% tags=["demo"]
 from torch.nn.functional import interpolate, pad
@@ -837,4 +837,3 @@ library_table(
 # ## Further reading
 #
 # - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.4: where the rules come from.
-# - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868): what void is.
