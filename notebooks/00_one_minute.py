@@ -33,7 +33,7 @@ setup(seed=0)
 # %% [markdown]
 # `setup` fixes the seed, so that your numbers are those here. Cells that only draw are folded; skip them.
 #
-# The map of the book; today's stage is **inference**: reading what the network predicts.
+# This is the road of the data; today's stage is **inference**: reading what the network predicts.
 
 # %% tags=["hide-input"]
 where_we_are("inference")
@@ -900,4 +900,4 @@ for number, title, *rest in (line.split(" | ") for line in chapters.strip().spli
 table(["chapter", "stage on the map", "question that it opens"], lines)
 
 # %% [markdown]
-# **An afternoon:** 0, 7, 9. **A course:** all in order. **You know DETR**, which invented queries: 2, 5, 7, 10, 12. **You write fast code:** E.
+# **An afternoon:** 0, 7, 9. **A course:** all in order. **You know DETR**, which invented queries: 5, 6, 7, 9, 10, 12. **You write fast code:** E. A word is missing: B.

@@ -809,5 +809,3 @@ library_table(
 # - [MaskFormer](https://arxiv.org/abs/2107.06278), sections 1 and 3: per pixel against masks, and why one form serves all tasks.
 # - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), section 3: what an id map is, and what it must not be.
 # - [scipy.ndimage.label](https://docs.scipy.org/doc/scipy/reference/generated/scipy.ndimage.label.html): other neighbours.
-#
-# Before: chapter 0, one minute of Mask2Former. Next: chapter 2, the data.

@@ -928,5 +928,3 @@ library_table(
 # - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), sections 3 and 4: why void and groups are not judged.
 # - [COCO's format page](https://cocodataset.org/#format-data): every field.
 # - [panopticapi](https://github.com/cocodataset/panopticapi): the official tools.
-#
-# Before: chapter 1, naming masks. Next: chapter 3, the backbone.

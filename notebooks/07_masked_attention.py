@@ -73,7 +73,7 @@ where_we_are("masked attention")
 # softmax in your head: divide $e^{score}$ by the sum of its row. A blocked cell has the score $-\infty$, and
 # $e^{-\infty} = 0$.
 #
-# Say the values of the cells are their brightnesses 8, 4, 2 and 0. Without a mask query 1 receives
+# Say the values of the cells are their brightnesses 8, 4, 2 and 0. Without a mask query 0 receives
 # $0.6·8 + 0.2·4 + 0.1·2 = 5.8$, with its mask $0.5·4 + 0.25·2 = 2.5$.
 #
 # (`same` stops the run if two results differ by more than $10^{-5}$.)
@@ -109,14 +109,14 @@ for ax, (title, values, texts) in zip(axes, panels):
             ax.text(x, y, text, ha="center", va="center")
     ax.set_title(title)
     ax.set_xticks(range(4), [f"cell {name}" for name in "abcd"], fontsize=8)
-    ax.set_yticks(range(3), [f"query {n}" for n in (1, 2, 3)], fontsize=8)
+    ax.set_yticks(range(3), [f"query {n}" for n in range(3)], fontsize=8)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 show(
     fig,
     "Three tables of 3 queries by 4 cells: e to the score, the mask of zeros and minus "
     "infinities, and the weights, which are 0 exactly where the mask is minus infinity.",
-    "Query 1: cell a had the highest score, and gets nothing. Query 3 blocks nothing, so its row is "
+    "Query 0: cell a had the highest score, and gets nothing. Query 2 blocks nothing, so its row is "
     "a plain softmax. Rows of weights that do not sum to 1 would be wrong.",
 )
 
@@ -307,7 +307,7 @@ shape_table(rows, meanings=meanings)
 #
 # ### Masks are cut finer from level to level
 #
-# **Matching** (chapter 9) tells which query answers for which segment: it makes the losses of all pairs together
+# **Matching** (chapter 9) tells which query answers for which segment: it makes the matching costs of all pairs together
 # smallest. We follow three queries, from a large segment to a small one. (`make play` writes a page with $M_0$ to $M_2$ of all.)
 
 # %% tags=["demo"]

@@ -768,5 +768,3 @@ library_table(
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.2.2: why the raw queries are supervised.
 # - [MaskFormer](https://arxiv.org/abs/2107.06278), section 3.3: mask and per-pixel embeddings.
 # - [Conditional convolutions for instance segmentation](https://arxiv.org/abs/2003.05664): kernels made for each object.
-#
-# Before: chapter 7, masked attention. Next: chapter 9, matching.

@@ -948,5 +948,3 @@ library_table(
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.3 and Table 5: what points save.
 # - [DETR issue 590](https://github.com/facebookresearch/detr/issues/590): the same question.
 # - [DN-DETR](https://arxiv.org/abs/2203.01305): the harm of unsteady matching, and a cure.
-#
-# Before: chapter 8, heads and deep supervision. Next: chapter 10, losses and point sampling.

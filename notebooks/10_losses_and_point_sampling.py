@@ -129,7 +129,7 @@ print(f"BCE {(0.2955 + 0.6931) / 2:.3f}, dice {(0.1417 + 0.6667) / 2:.3f}")
 #
 # **Why training starts at 120 to 180.** At first all K+1 classes are about equally likely, so the class loss is near
 # ln(K+1). With $m$ near 0.5 everywhere, the BCE is near ln 2 = 0.69, and the dice loss of a segment that covers 3 % of the points is
-# 1 − (2 · 0.5 · 0.03) / (0.5 + 0.03) = 0.94. With COCO's 133 classes, one prediction costs 2 · 4.9 + 5 · 0.7 + 5 · 0.95 = 18. The published models
+# 1 − (2 · 0.5 · 0.03) / (0.5 + 0.03) = 0.94. With COCO's 133 classes, one prediction costs 2 · 4.9 + 5 · 0.7 + 5 · 0.94 = 18. The published models
 # predict ten times, before the first and after each of nine layers, and each prediction is scored: 180. With six classes it would be 121.
 
 # %%
@@ -703,5 +703,3 @@ library_table(
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), section 3.3.
 # - [PointRend](https://arxiv.org/abs/1912.08193): importance sampling of points, section 3.
 # - [V-Net](https://arxiv.org/abs/1606.04797): where the dice loss comes from.
-#
-# Before: chapter 9, matching. Next: chapter 11, training.

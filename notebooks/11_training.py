@@ -769,5 +769,3 @@ library_table(
 #
 # - [Decoupled weight decay regularization](https://arxiv.org/abs/1711.05101): AdamW.
 # - [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/): one batch first, and more.
-#
-# Before: chapter 10, losses. Next: chapter 12, inference three ways.

@@ -899,5 +899,3 @@ library_table(
 #
 # - [Panoptic Segmentation](https://arxiv.org/abs/1801.00868), section 4: PQ, and the proof.
 # - [COCO's detection evaluation](https://cocodataset.org/#detection-eval): its twelve numbers.
-#
-# Before: chapter 12, inference three ways. Next: chapter 14, ablations.

@@ -171,6 +171,7 @@ ignored | 忽略 | 2 | pixels in no target
 run lengths | 游程编码 | 2 | a mask as counts of pixels outside, inside, outside … (RLE)
 polygon | 多边形 | 2 | a mask as a list of corners
 scenes | 绘制场景 | 2 | the data set that the project draws itself
+COCO | COCO 数据集 | 0, 2 | the data set whose format, metrics and photographs the book uses
 coco-mini | COCO 小子集 | 2 | 53 photographs of COCO with panoptic truth
 """)
 
@@ -239,6 +240,7 @@ weights | 权重 | 5, 6 | scores after the softmax; they sum to 1
 attention head | 注意力头 | 6 | attention on a part of the channels
 cross-attention | 交叉注意力 | 6 | queries read the cells of a level
 self-attention | 自注意力 | 3, 6 | vectors read each other
+rescue | 空掩码补救 | 7 | a query whose mask is empty may look everywhere
 masked attention | 掩码注意力 | 7 | a query reads only cells inside its last mask
 feed-forward network | 前馈网络 | 5, 6 | two linear maps with a ReLU between, vector by vector
 content | 内容 | 6 | what a query is, $X$
@@ -258,6 +260,8 @@ layer | 层 | 8 | of the transformer decoder: look, talk, think
 logit | 对数几率 | 0, 8 | a score that is not yet a probability
 no object | 无物体 | 0 | the class of a query that has nothing to say
 inference | 推理 | 0 | reading results off the predictions
+vote | 投票 | 0 | class probability times mask probability, added up over the queries
+winner, owner | 胜者与归属 | 0 | the sure query with the largest product at a pixel; the query that keeps it
 sure | 确信 | 0 | of a query: its best column is a class, above the threshold
 """)
 
@@ -351,6 +355,25 @@ Amdahl's law | 阿姆达尔定律 | E | what a faster part does for the whole
 strips | 分条 | E | a product computed a part at a time
 scattered additions | 散射累加 | E | sums into rows that lie anywhere
 """)
+
+# %% [markdown]
+# ## Helpers of the book
+#
+# | name | what it does |
+# | --- | --- |
+# | `setup(seed=0)` | seeds all random numbers, prints the versions |
+# | `same(mine, theirs)` | stops the run if two results, or two functions on the same inputs, differ by more than 1e-5 |
+# | `show(figure, …)`, `table(header, rows)` | a figure with its description and caption; a table |
+# | `exercise("7.1", my_function)` | says ○ not tried, ✘ with a hint, or ✔ |
+# | `shapes.check(name, tensor, "B N C")` | gives the tensor back if it has this shape, and stops if not |
+# | `shapes.scope()`, `@shapes.scoped` | within it, or within the function, a letter keeps its size |
+# | `shapes.watch()`, `minim2f.walkthrough` | record every tensor that is checked |
+# | `minim2f.segment(model, image, task)` | one picture to one result, at the picture's own size |
+# | `predict(model, image)` | the class logits and mask logits of one picture |
+# | `collate(model, samples)` | a batch: normalised pictures, and their segments |
+# | `match(prediction, targets, config)` | the matched pairs of each picture |
+# | `Criterion(config)` | all losses of a prediction |
+# | `evaluate(model, dataset)` | PQ and its parts on a data set |
 
 # %% [markdown]
 # A term that is missing here is a mistake of the book: a test compares this page with all chapters.

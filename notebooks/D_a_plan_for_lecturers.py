@@ -355,7 +355,7 @@ map_ = book["0"].text
 PATHS = {
     "An afternoon": "why masks are drawn on a map at 1/4 (4), how queries come to differ (6), what a mistake costs (10). You see that it works, and where its name comes from",
     "A course": "nothing but the appendices",
-    "You know DETR": "what you know: queries, the layer, the idea of matching. Two surprises are left out with it: look before you talk (6), and why the cost is not the loss (9)",
+    "You know DETR": "what you know or can look up: data (2, if you bring your own), backbone, the plain pyramid",
     "You write fast code": "what all of it is for. E takes chapters 5, 7, 9 and 10 as known",
 }
 lines = []
