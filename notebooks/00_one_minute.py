@@ -31,9 +31,9 @@ from minim2f.book import library_table, shape_table, table
 setup(seed=0)
 
 # %% [markdown]
-# `setup` fixes the seed, so that your numbers are those here. Cells that only draw are folded; skip them.
+# `setup` fixes the seed, so that your numbers are those here. Cells that only draw are folded.
 #
-# This is the road of the data; today's stage is **inference**: reading what the network predicts.
+# The road of the data; today's stage is **inference**: reading what the network predicts.
 
 # %% tags=["hide-input"]
 where_we_are("inference")

@@ -401,7 +401,7 @@ class MyAttention(nn.Module):
 # %% [markdown] tags=["demo"]
 # ## Shapes
 #
-# Here is a tiny model with deformable attention, untrained (the trained `tiny` has the pyramid). The library calls the cells `pixels`, and those that ask Q;
+# Here is a tiny model with deformable attention, untrained (`tiny` has the pyramid). The library calls the cells `pixels`, and those that ask Q;
 # here S and Q are the same.
 
 # %% tags=["demo"]
