@@ -63,8 +63,8 @@ def signs_by_doubling(differences):
 
 
 def seeds_in_a_loop(effect, sd, sure, often):
-    for place, (t, u) in enumerate(zip(sure.tolist(), often.tolist())):
-        if (t + u) * sd / (place + 2) ** 0.5 <= abs(effect):
+    for place, (far, further) in enumerate(zip(sure.tolist(), often.tolist())):
+        if (far + further) * sd / (place + 2) ** 0.5 <= abs(effect):
             return place + 2
     return 0
 
@@ -131,6 +131,71 @@ def pairs_of_one_seed_only(runs, defaults, asked):
 )
 def test_almost_right_answers_are_refused(exercise_id, answer) -> None:
     assert verdict(exercises.find(exercise_id), answer).startswith("✘")
+
+
+def intervals_for_five_seeds(changed, full, quantile):
+    d = changed - full
+    half = 2.776 * d.std(1) / 5**0.5
+    return torch.stack([d.mean(1) - half, d.mean(1), d.mean(1) + half], 1)
+
+
+def intervals_with_the_quantile_of_five(changed, full, quantile):
+    return solve("14.1", changed, full, 2.776)
+
+
+def intervals_around_the_median(changed, full, quantile):
+    d = changed - full
+    half, middle = quantile * d.std(1) / d.shape[1] ** 0.5, d.median(1).values
+    return torch.stack([middle - half, middle, middle + half], 1)
+
+
+def intervals_of_seeds(changed, full, quantile):
+    d = changed - full
+    half = quantile * d.std(0) / len(full) ** 0.5
+    return torch.stack([d.mean(0) - half, d.mean(0), d.mean(0) + half], 1)
+
+
+def signs_of_zero(differences):
+    signs = torch.cartesian_prod(*[torch.tensor([0, 1])] * len(differences))
+    sums = signs.view(-1, len(differences)) @ differences
+    return (sums.abs() >= differences.sum().abs()).double().mean().item()
+
+
+def seeds_from(start):
+    def needed(effect, sd, sure, often):
+        seeds = torch.arange(start, start + len(sure))
+        enough = seeds[(sure + often) * sd / seeds.sqrt() <= abs(effect)]
+        return enough[0].item() if len(enough) else 0
+
+    return needed
+
+
+def pairs_by_the_second(runs, defaults, asked):
+    pairs = solve("14.4", runs, defaults, asked)
+    return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+
+
+def pairs_with_defaults_on_top(runs, defaults, asked):
+    return solve("14.4", [{**run, **defaults} for run in runs], defaults, asked)
+
+
+@pytest.mark.filterwarnings("ignore:std")
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "hint"),
+    [
+        ("14.1", intervals_for_five_seeds, "5 and 2.776 fit five seeds only"),
+        ("14.1", intervals_with_the_quantile_of_five, "2.776 is for five seeds"),
+        ("14.1", intervals_around_the_median, "that is the median in the middle"),
+        ("14.1", intervals_of_seeds, "axis 0 runs over the variants"),
+        ("14.2", signs_of_zero, "0 leaves a difference out"),
+        ("14.3", seeds_from(0), "the first place of the tables is for 2 pairs, not for none"),
+        ("14.3", seeds_from(1), "the first place of the tables is for 2 pairs, not for one"),
+        ("14.4", pairs_by_the_second, "ascending order: by i first"),
+        ("14.4", pairs_with_defaults_on_top, "what a run names wins; in {**a, **b}"),
+    ],
+)
+def test_what_a_reader_got_wrong_earns_words(exercise_id, answer, hint) -> None:
+    assert verdict(exercises.find(exercise_id), answer).startswith(f"✘ {exercise_id} {hint}")
 
 
 def test_intervals_and_turned_signs_are_those_of_scipy() -> None:

@@ -17,17 +17,17 @@ def paired_intervals(changed: Tensor, full: Tensor, quantile: float) -> Tensor:
     """Mean difference of each variant, between the ends of its interval.
 
     Args:
-        changed: (variants, R), scores of variants with R seeds.
-        full: (R,), scores of the full model with the same seeds.
-        quantile: of Student's t for R - 1 degrees of freedom.
+        changed: (variants, seeds), scores of the variants.
+        full: (seeds,), scores of the full model with the same seeds.
+        quantile: of Student's t for seeds - 1 degrees of freedom.
 
     Returns:
         (variants, 3): low end, mean and high end of changed - full.
     """
-    d = changed - full
-    mean = d.mean(1)
-    half = quantile * d.std(1) / len(full) ** 0.5
-    return torch.stack([mean - half, mean, mean + half], 1)
+    differences = changed - full
+    mean = differences.mean(1)
+    reach = quantile * differences.std(1) / len(full) ** 0.5
+    return torch.stack([mean - reach, mean, mean + reach], 1)
 
 
 def _scores(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
@@ -59,10 +59,10 @@ def sign_flip_p(differences: Tensor) -> float:
     """How often turned signs give a sum at least as far from 0 as the one that was found.
 
     Args:
-        differences: (R,) int64, of R pairs, in thousandths of PQ.
+        differences: (seeds,) int64, one of each pair of runs, in ten-thousandths of PQ.
 
     Returns:
-        The share of all 2^R choices of signs, in (0, 1].
+        The share of all 2^seeds choices of signs, in (0, 1].
     """
     signs = torch.tensor(list(product((1, -1), repeat=len(differences))))
     sums = (signs * differences).sum(1)
@@ -94,11 +94,11 @@ def seeds_needed(effect: float, sd: float, sure: Tensor, often: Tensor) -> int:
     Args:
         effect: the mean difference that is expected, of either sign.
         sd: standard deviation of the differences.
-        sure: (D,), for R = 2, 3, ... pairs: how many standard errors half an interval is.
-        often: (D,), for the same R: how many more standard errors the effect must have.
+        sure: (places,), for 2, 3, ... pairs: how many standard errors half an interval is.
+        often: (places,), for as many pairs: how many more standard errors the effect must have.
 
     Returns:
-        R; or 0 if no R of the tables is enough.
+        How many pairs; or 0 if the tables hold no number that is enough.
     """
     pairs = torch.arange(2, len(sure) + 2)
     enough = (sure + often) * sd / pairs.sqrt() <= abs(effect)
@@ -114,7 +114,7 @@ def _effects(g: torch.Generator) -> tuple[float, float, Tensor, Tensor]:
     return effect, integer(g, 5, 50) / 1000, sure, often
 
 
-_SURE = torch.tensor([12.75, 4.25, 3.25, 2.75, 2.5, 2.5])  # of R = 2 ... 7; coarse, but exact
+_SURE = torch.tensor([12.75, 4.25, 3.25, 2.75, 2.5, 2.5])  # of 2 ... 7 pairs; coarse, but exact
 _OFTEN = torch.tensor([1.25, 1.0, 1.0, 1.0, 1.0, 1.0])
 _EFFECT_CORNERS = [
     (0.5, 0.25, _SURE, _OFTEN),

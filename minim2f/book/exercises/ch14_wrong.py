@@ -36,7 +36,7 @@ def _sorted(changed, full, quantile):
 
 
 def _as(half, sign=1):
-    """A mistake in half the interval, given differences (variants, R), R and the quantile."""
+    """A mistake in half the interval, given differences, the number of seeds and the quantile."""
 
     def intervals(changed, full, quantile):
         d = sign * (changed - full)
@@ -73,6 +73,18 @@ def _normal(d, r, q):
     return 1.96 * d.std(1) / r**0.5
 
 
+def _five_seeds(d, r, q):
+    return q * d.std(1) / 5**0.5
+
+
+def _quantile_of_five(d, r, q):
+    return 2.776 * d.std(1) / r**0.5
+
+
+def _all_of_five(d, r, q):
+    return 2.776 * d.std(1) / 5**0.5
+
+
 def _no_quantile(d, r, q):
     return d.std(1) / r**0.5
 
@@ -87,6 +99,27 @@ def _pooled(d, r, q):
 
 def _right(d, r, q):
     return q * d.std(1) / r**0.5
+
+
+def _median(changed, full, quantile):
+    d = changed - full
+    return _ends(d.median(1).values, _right(d, d.shape[1], quantile))
+
+
+def _along_variants(root):
+    """Mean and spread along axis 0; `root` says what stands under the root."""
+
+    def intervals(changed, full, quantile):
+        d = changed - full
+        mean = d.mean(0)
+        variance = (d - mean).square().sum(0) / (len(d) - 1)  # `std` warns about one variant
+        return _ends(mean, quantile * variance.sqrt() / root(d) ** 0.5)
+
+    return intervals
+
+
+def _seeds(d):
+    return d.shape[1]
 
 
 def _mean_first(changed, full, quantile):
@@ -112,18 +145,28 @@ def _half_widths(changed, full, quantile):
     return torch.stack([half, d.mean(1), half], 1)
 
 
+_AXIS = "axis 0 runs over the variants: mean and spread are wanted along the seeds, axis 1"
+
 INTERVALS = [
     Wrong(_unpaired, "that is the interval of two separate groups: subtract seed by seed first"),
     Wrong(_spread_of_changed, "the spread of the differences is wanted, not that of the variant"),
     Wrong(_difference_of_spreads, "subtract scores, seed by seed, not standard deviations"),
     Wrong(_sorted, "sorting breaks the pairs: column i of both is the same seed"),
-    Wrong(_as(_of_r), "divide by R - 1 in the standard deviation: the mean was estimated too"),
-    Wrong(_as(_no_root), "a mean of R wobbles by the root of R less, not by R less"),
+    Wrong(_as(_of_r), "divide by seeds - 1 in the standard deviation: the mean was estimated"),
+    Wrong(_as(_no_root), "a mean of n seeds wobbles by the root of n less, not by n less"),
     Wrong(_as(_no_division), "that is the spread of single seeds: their mean wobbles less"),
     Wrong(_as(_by_variants), "count the seeds, not the variants"),
-    Wrong(_as(_too_narrow_root), "R - 1 belongs into the standard deviation; here R seeds count"),
+    Wrong(
+        _as(_too_narrow_root), "the - 1 belongs into the standard deviation; here all seeds count"
+    ),
     Wrong(_as(_variance), "that is the variance: its root is wanted"),
     Wrong(_as(_normal), "1.96 is for very many seeds: multiply with the quantile that is given"),
+    Wrong(_as(_quantile_of_five), "2.776 is for five seeds: multiply with the quantile given"),
+    Wrong(_as(_five_seeds), "there are not always five seeds: count them"),
+    Wrong(_as(_all_of_five), "5 and 2.776 fit five seeds only: count, and use the quantile given"),
+    Wrong(_median, "that is the median in the middle: the interval is that of the mean"),
+    Wrong(_along_variants(_seeds), _AXIS),
+    Wrong(_along_variants(len), _AXIS),
     Wrong(_as(_no_quantile), "that is one standard error: the quantile is missing"),
     Wrong(_as(_halved), "the quantile gives half of the interval already: on each side, all of it"),
     Wrong(_as(_pooled), "each variant has a spread of its own"),
@@ -145,6 +188,11 @@ def _sums(differences):
 
 def _share(found):
     return found.double().mean().item()
+
+
+def _left_out(differences):
+    signs = torch.tensor(list(product((1, 0), repeat=len(differences))))
+    return _share((signs * differences).sum(1).abs() >= differences.sum().abs())
 
 
 def _strictly(differences):
@@ -220,7 +268,8 @@ def _doubled(differences):
 
 
 SIGNS = [
-    Wrong(_strictly, "at least as far counts: what was found is one of the 2^R choices itself"),
+    Wrong(_left_out, "0 leaves a difference out: turning its sign is times -1"),
+    Wrong(_strictly, "at least as far counts: what was found is a choice of signs too"),
     Wrong(_one_sided, "far on the other side counts as well: compare absolute values"),
     Wrong(_lower_side, "far on the other side counts as well: compare absolute values"),
     Wrong(_without_abs_of_found, "the sum that was found may be negative: take its size"),
@@ -230,7 +279,7 @@ SIGNS = [
     Wrong(_one_minus, "you count the sums that are nearer to 0: those further away are wanted"),
     Wrong(_equal_only, "further away counts too, not only equally far"),
     Wrong(_count, "a share is wanted: divide by the number of choices"),
-    Wrong(_without_itself, "what was found is one of the 2^R choices: count it above and below"),
+    Wrong(_without_itself, "what was found is a choice of signs too: count it above and below"),
     Wrong(_plus_one, "all choices are tried here, the found one among them: nothing is added"),
     Wrong(_all_alike, "that is right only where all differences have one sign"),
     Wrong(_sign_test, "you use signs alone; here a large difference weighs more than a small one"),

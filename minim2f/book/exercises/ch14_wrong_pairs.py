@@ -20,7 +20,7 @@ def _first(pairs, enough, never=0):
 
 
 def _that_is(enough, never=0):
-    """A mistake in what is enough, given R, effect, sd and both tables."""
+    """A mistake in what is enough, given numbers of pairs, effect, sd and both tables."""
 
     def needed(effect, sd, sure, often):
         pairs = _pairs(sure)
@@ -90,6 +90,14 @@ def _from_zero(effect, sd, sure, often):
     return int(enough.nonzero()[0, 0]) if enough.any() else 0
 
 
+def _tables_from(start):
+    def needed(effect, sd, sure, often):
+        pairs = torch.arange(start, len(sure) + start)
+        return _first(pairs, _right(pairs, effect, sd, sure, often))
+
+    return needed
+
+
 def _argmax(effect, sd, sure, often):
     return int(_right(_pairs(sure), effect, sd, sure, often).int().argmax()) + 2
 
@@ -125,23 +133,25 @@ SEEDS = [
     Wrong(_that_is(_often_alone), "half the interval is missing: add both tables"),
     Wrong(_that_is(_multiplied), "the two distances follow each other: add them"),
     Wrong(_that_is(_taken_away), "the effect must lie beyond half the interval: add the tables"),
-    Wrong(_that_is(_no_root), "a standard error is sd divided by the root of R, not by R"),
-    Wrong(_that_is(_degrees), "the tables know about R - 1: the root is that of R pairs"),
-    Wrong(_that_is(_places), "the first place of the tables is R = 2"),
-    Wrong(_that_is(_single), "that is for a single pair: the mean of R wobbles less"),
+    Wrong(_that_is(_no_root), "divide sd by the root of the number of pairs, not by the number"),
+    Wrong(_that_is(_degrees), "the tables know about pairs - 1: the root is that of all pairs"),
+    Wrong(_that_is(_places), "the tables begin at 2 pairs"),
+    Wrong(_that_is(_single), "that is for a single pair: the mean of several wobbles less"),
     Wrong(_that_is(_strictly), "an effect that is just large enough is enough"),
     Wrong(_that_is(_signed), "an effect may be negative: its size counts"),
     Wrong(_that_is(_whole_width), "from its middle to an end, an interval has half its width"),
-    Wrong(_shifted(-1), "that is R - 1, the degrees of freedom: R is wanted"),
-    Wrong(_shifted(1), "one pair too many: the first place of the tables is R = 2"),
-    Wrong(_from_zero, "that is a place in the tables: the first one is R = 2"),
-    Wrong(_argmax, "argmax of nothing but False is 0: if no R is enough, the answer is 0"),
-    Wrong(_no_answer, "there may be no R that is enough: then the answer is 0"),
-    Wrong(_that_is(_right, -1), "if no R of the tables is enough, the answer is 0"),
-    Wrong(_longest, "if no R of the tables is enough, the answer is 0"),
-    Wrong(_as_if_many, "few pairs have larger quantiles: try R = 2, 3, ... with their own"),
-    Wrong(_largest, "the smallest R that is enough is wanted"),
-    Wrong(_too_few, "that R is not enough yet: take the next"),
+    Wrong(_shifted(-1), "that is the degrees of freedom, one less: the number of pairs is wanted"),
+    Wrong(_shifted(1), "one pair too many: the tables begin at 2 pairs"),
+    Wrong(_from_zero, "that is a place in the tables: the first one is for 2 pairs"),
+    Wrong(_tables_from(0), "the first place of the tables is for 2 pairs, not for none"),
+    Wrong(_tables_from(1), "the first place of the tables is for 2 pairs, not for one"),
+    Wrong(_argmax, "argmax of nothing but False is 0: if nothing is enough, the answer is 0"),
+    Wrong(_no_answer, "there may be no number that is enough: then the answer is 0"),
+    Wrong(_that_is(_right, -1), "if no number of the tables is enough, the answer is 0"),
+    Wrong(_longest, "if no number of the tables is enough, the answer is 0"),
+    Wrong(_as_if_many, "few pairs have larger quantiles: try 2, 3, ... with their own"),
+    Wrong(_largest, "the smallest number that is enough is wanted"),
+    Wrong(_too_few, "that number is not enough yet: take the next"),
 ]
 
 # ---- 14.4 fair comparisons
@@ -204,6 +214,10 @@ def _turned(runs, defaults, asked):
     return [(j, i) for i, j in _chosen(_only)(runs, defaults, asked)]
 
 
+def _by_second(runs, defaults, asked):
+    return sorted(_chosen(_only)(runs, defaults, asked), key=lambda pair: pair[1])
+
+
 def _from_one(runs, defaults, asked):
     return [(i + 1, j + 1) for i, j in _chosen(_only)(runs, defaults, asked)]
 
@@ -239,10 +253,11 @@ FAIR = [
     Wrong(_chosen(_others_equal), "the setting that is asked about has to differ"),
     Wrong(_both_ways, "each pair once: i < j"),
     Wrong(_turned, "i < j: the run that comes first stands first"),
+    Wrong(_by_second, "ascending order: by i first, then by j"),
     Wrong(_from_one, "count the runs from 0"),
     Wrong(_neighbours, "the two runs of a pair need not be neighbours"),
     Wrong(_with_the_first, "any two runs may be a pair, not only those with run 0"),
-    Wrong(_defaults_win, "no pair at all? what a run names goes before the default"),
+    Wrong(_defaults_win, "what a run names wins; in {**a, **b} the later wins"),
     Wrong(_how_many, "name the pairs: a list of (i, j)"),
     Wrong(_runs_themselves, "name the pairs by their places in the list"),
 ]
