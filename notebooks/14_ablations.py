@@ -744,5 +744,3 @@ library_table(
 # - [Masked-attention Mask Transformer](https://arxiv.org/abs/2112.01527), tables 4 and 5.
 # - [How many random seeds?](https://arxiv.org/abs/1806.08295).
 # - [Accounting for variance in machine learning benchmarks](https://arxiv.org/abs/2103.03098).
-#
-# Before: chapter 13, metrics. Next: chapter 15, real weights and your own data.

@@ -300,9 +300,12 @@ standard deviation | 标准差 | 14 | how far one value usually is from the mean
 standard error | 标准误 | 14 | the same for a mean of several
 confidence interval | 置信区间 | 14 | holds the true value in 95 of 100 experiments
 Student's t | 学生 t 分布 | 14 | how far an interval of few values reaches
+quantile | 分位数 | 14 | the place below which a given share lies
+degrees of freedom | 自由度 | 14 | seeds minus 1: how many differences are free
+PQ point | PQ 百分点 | 14 | a hundredth of PQ
 p-value | p 值 | 14 | how often chance alone does such a thing
 power | 检验功效 | 14 | the share of experiments that see an effect
-Bonferroni | 邦费罗尼校正 | 14 | shares the 5 % among several looks
+Bonferroni correction | 邦费罗尼校正 | 14 | shares the 5 % among several looks
 confounded | 混杂 | 14 | two things changed at once
 checkpoint | 检查点 | 15 | a file that holds a state dict
 state dict | 状态字典 | 15 | names of tensors, and the tensors

@@ -276,7 +276,7 @@ QUESTIONS = """
 13 | A class that never occurs | A class is neither in truth nor in prediction. Is that 0, 1 or nothing? | Nothing: it is left out of the mean. A class that is only invented counts, with 0.
 13 | The mean of the pictures' scores | Two of ten balls are found, and PQ is 0.51. How? | By averaging pictures. Add up the counts, and divide once.
 14 | Predict | Five scores each, and the ranges overlap. Can the difference be sure? | Yes, if the runs are pairs: look at the differences within each seed.
-14 | The same seed is not the same start | The seed is set before each model is built. Do both start alike? | No: one table less, and all later random numbers shift.
+14 | The same seed is not the same start | The seed is set before each model is built. Do both start alike? | No: one weight matrix less, and all later random numbers shift.
 15 | Weights that were never loaded | <code>strict=False</code> raised no error, and the loss falls. Are the weights there? | Look at the first loss: it is that of random weights.
 15 | Right masks, wrong names | The outlines are excellent, and mIoU is near 0. What happened? | The list of names was sorted. Numbers did not move, names did.
 E | Predict | Products take 60 of 100 milliseconds in both programs. Can one be twice as fast? | No: 100 / 60 is the limit.
