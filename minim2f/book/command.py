@@ -1,4 +1,4 @@
-"""The commands of the book: minim2f book build | audit | student | lecture | html | slides ..."""
+"""The commands of the book: minim2f book build | audit | student | html | slides | site ..."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from minim2f.book.chapter import NOTEBOOKS, Chapter, chapters
 from minim2f.book.html import write_html
 from minim2f.book.new import new
 from minim2f.book.pictures import draw_pictures
+from minim2f.book.site import write_site
 from minim2f.book.slides import write_slides
 from minim2f.commands.arguments import count
 
@@ -50,6 +51,12 @@ def run_html(args: argparse.Namespace) -> None:
 def run_slides(args: argparse.Namespace) -> None:
     """Writes decks of slides to lecture from, each a file that needs no network."""
     write_slides(chapters(args.folder, args.numbers), args.out)
+
+
+def run_site(args: argparse.Namespace) -> None:
+    """Writes the whole book, with README and reference, as a site that needs no network."""
+    folder = "site-student" if args.student else "site"
+    write_site(args.out or Path("out") / folder, solutions=not args.student)
 
 
 def run_experiment(args: argparse.Namespace) -> None:
@@ -89,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         if run in (run_student, run_lecture, run_html, run_slides):
             out = Path("out") / run.__name__.removeprefix("run_")
             sub.add_argument("-o", "--out", type=Path, default=out, help=f"{out} by default")
+    sub = _action(actions, run_site)
+    sub.add_argument("--student", action="store_true", help="without the solutions")
+    help_out = "out/site by default, of students out/site-student"
+    sub.add_argument("-o", "--out", type=Path, help=help_out)
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
     sub.add_argument("--steps", type=count, help="training steps of each run")
