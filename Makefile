@@ -11,7 +11,7 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data bench chapter notebooks student lecture html slides clean
+.PHONY: help demo test lab data bench chapter notebooks student lecture html slides site clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ html: .venv/stamp ## the chapters as web pages: out/html
 
 slides: .venv/stamp ## slides to lecture from, without a network: out/slides (N=07 for one chapter)
 	$(RUN) -m minim2f book slides $(N)
+
+site: .venv/stamp ## book and reference as a web site, without a network: out/site (STUDENT=1: no solutions)
+	$(RUN) -m minim2f book site $(if $(STUDENT),--student)
 
 clean: ## back to a fresh clone; fetched pictures stay
 	rm -rf .venv out .pytest_cache .ruff_cache

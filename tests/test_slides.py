@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, look
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -26,14 +24,7 @@ from minim2f.cli import main
 MISSING = [name for name in ("latex2mathml", "sphinx_revealjs") if not find_spec(name)]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-HEADLESS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --virtual-time-budget=20000 "
-    "--window-size=1280,720 --dump-dom"
-).split()
-
-# Shows each slide in turn; leaves what went wrong, and what was fetched, in the page.
+# Shows each slide in turn, and reports what went wrong and what was fetched.
 PROBE = """<script>
 const wrong = [];
 addEventListener("error", (event) => wrong.push(event.message || "an error"), true);
@@ -55,8 +46,7 @@ addEventListener("DOMContentLoaded", () => Reveal.on("ready", () => {
   }
   for (const e of performance.getEntriesByType("resource"))
     if (!e.name.startsWith("data:")) wrong.push(`fetched ${e.name}`);
-  document.body.innerHTML = "<pre id=probe></pre>";
-  document.getElementById("probe").innerText = JSON.stringify({ slides: all.length, wrong });
+  report({ slides: all.length, wrong });
 }));
 </script>"""
 
@@ -131,13 +121,7 @@ def test_formulas_are_drawn_and_solutions_left_out(folder, chapter):
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium to open the slides in")
 def test_nothing_is_cut_off_in_a_browser(folder, chapter, tmp_path):
     page = (folder / "slides" / f"{chapter.script.stem}.html").read_text("utf-8")
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.replace("<head>", f"<head>{PROBE}", 1), "utf-8")
-    command = [CHROMIUM, *HEADLESS, f"--user-data-dir={tmp_path / 'user'}", probed.as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
-    probe = BeautifulSoup(run.stdout, "html.parser").find(id="probe")
-    assert probe, run.stderr[-2000:]
-    said = json.loads(probe.get_text())
+    said = look(page.replace("<head>", f"<head>{PROBE}", 1), tmp_path)
     assert said["wrong"] == []
     assert said["slides"] == len(_soup(folder, chapter).select(".slides > section > section"))
 

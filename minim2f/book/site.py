@@ -31,6 +31,30 @@ def write_site(out: Path, solutions: bool = True) -> None:
         ModuleNotFoundError: the extra `site` is not installed.
         ValueError: a page has a fault, such as a link that leads nowhere; it was printed.
     """
+    with TemporaryDirectory() as folder:
+        lay_pages(Path(folder), solutions)
+        build_pages(Path(folder), out)
+
+
+def lay_pages(pages: Path, solutions: bool = True) -> None:
+    """Writes what Sphinx makes the site of: each page where it lies in the repository."""
+    for chapter in chapters():
+        notebook = chapter.built if solutions else student(chapter.built)
+        _lay_notebook(notebook, chapter.notebook, pages)
+    contents = (CONFIG / "contents.md").read_text("utf-8")
+    _lay_text(ROOT / "README.md", pages, Path("index.md"), contents)
+    for path in [ROOT / "CONTRIBUTING.md", *(ROOT / "data" / "bench").glob("*.md")]:
+        _lay_text(path, pages, path.relative_to(ROOT))
+    shutil.copy(CONFIG / "reference.rst", pages)
+
+
+def build_pages(pages: Path, out: Path) -> None:
+    """Makes the site of the pages that were laid.
+
+    Raises:
+        ModuleNotFoundError: the extra `site` is not installed.
+        ValueError: a page has a fault; it was printed.
+    """
     try:
         import furo  # noqa: F401
         import myst_nb  # noqa: F401
@@ -40,22 +64,14 @@ def write_site(out: Path, solutions: bool = True) -> None:
             f"the site needs {error.name}: python -m pip install sphinx myst-nb furo, "
             "or the extra of minim2f, [site]"
         ) from error
-    with TemporaryDirectory() as folder:
-        pages = Path(folder) / "pages"
-        for chapter in chapters():
-            notebook = chapter.built if solutions else student(chapter.built)
-            _lay_notebook(notebook, chapter.notebook, pages)
-        contents = (CONFIG / "contents.md").read_text("utf-8")
-        _lay_text(ROOT / "README.md", pages, "index.md", contents)
-        _lay_text(ROOT / "CONTRIBUTING.md", pages, "CONTRIBUTING.md")
-        shutil.copy(CONFIG / "reference.rst", pages)
-        options = ["-W", "--keep-going", "-q", "-c", str(CONFIG), "-d", f"{folder}/doctrees"]
+    with TemporaryDirectory() as doctrees:
+        options = ["-W", "--keep-going", "-q", "-c", str(CONFIG), "-d", doctrees]
         if build_main([*options, str(pages), str(out)]):
             raise ValueError("the site has faults, which are printed above")
 
 
 def _lay_notebook(notebook: NotebookNode, path: Path, pages: Path) -> None:
-    """Writes a notebook as Sphinx is to read it: its links lead to pages, its figures have texts."""
+    """Writes a notebook as Sphinx reads it: links lead to pages, figures have alt texts."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _linked(cell.source, path.parent, pages)
@@ -67,7 +83,7 @@ def _lay_notebook(notebook: NotebookNode, path: Path, pages: Path) -> None:
     write(notebook, pages / path.relative_to(ROOT))
 
 
-def _lay_text(path: Path, pages: Path, name: str, more: str = "") -> None:
+def _lay_text(path: Path, pages: Path, name: Path, more: str = "") -> None:
     text = _linked(path.read_text("utf-8"), path.parent, pages)
     files.write(pages / name, f"{text}\n{more}")
 
@@ -87,7 +103,7 @@ def _linked(text: str, folder: Path, pages: Path) -> str:
             module = path.parent if path.stem == "__init__" else path.with_suffix("")
             source = os.path.relpath(ROOT / "_modules" / module, folder)
             return f"](site:{Path(source).as_posix()}.html{link[2] or ''})"
-        if path.suffix != ".ipynb" and path.name != "CONTRIBUTING.md":  # these are pages
+        if path.suffix not in (".ipynb", ".md"):  # these are pages
             (pages / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, pages / path)
         return link[0]

@@ -28,8 +28,9 @@ suppress_warnings = ["config.cache"]  # of functions such as setup(), which no c
 # Furo loads neither fonts nor icons nor scripts from elsewhere.
 html_theme = "furo"
 html_title = "minim2f"
-html_static_path = ["site.css"]
-html_css_files = ["site.css"]
+html_static_path = ["site.css", "../alt_text/formulas.css"]
+html_css_files = ["site.css", "formulas.css"]
+pygments_dark_style = "a11y-high-contrast-dark"
 html_copy_source = False  # a student's edition must not carry the solutions along
 html_use_index = False
 html_math_renderer = "mathml"
@@ -45,12 +46,15 @@ myst_url_schemes = {"http": None, "https": None, "site": "{{path}}#{{fragment}}"
 default_role = "literal"  # `names` in docstrings
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
 autodoc_typehints_format = "short"
+add_module_names = False
+python_maximum_signature_line_length = 80
 viewcode_line_numbers = True
 
 
 def setup(app: Sphinx) -> None:
     """Adds what Sphinx has no switch for."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    app.connect("autodoc-process-docstring", _no_list, priority=600)  # after napoleon
     app.connect("autodoc-skip-member", _listed_already)
     app.connect("html-page-context", _anchor_lines)
     # Where a result stands in its page is read from that page, which a page on disk may not do.
@@ -66,6 +70,13 @@ def _inline(self: nodes.NodeVisitor, node: nodes.math) -> None:
 def _block(self: nodes.NodeVisitor, node: nodes.math_block) -> None:
     self.body.append(f"<div>{mathml(node.astext(), 'block')}</div>")
     raise nodes.SkipNode
+
+
+def _no_list(
+    app: Sphinx, what: str, name: str, member: object, options: object, lines: list[str]
+) -> None:
+    """`num_points: P.` describes by a letter, and opens no list."""
+    lines[:] = [re.sub(r"(^ *|: )([A-Z])\.$", r"\1\2\.", line) for line in lines]
 
 
 def _listed_already(
