@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
@@ -281,3 +282,11 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path, capsys):
     with pytest.raises(ValueError, match="the site has faults"):
         site.build_pages(pages, tmp_path / "out")
     assert "another.md" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["furo", "myst_nb"])
+def test_what_is_not_installed_is_named(monkeypatch, capsys, tmp_path, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["book", "site", "-o", str(tmp_path / "site")]) == 1
+    assert "pip install sphinx myst-nb furo" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from inspect import ismodule
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 templates_path = [str(Path(__file__).parent / "templates")]  # whole: autosummary looks elsewhere
-suppress_warnings = ["config.cache"]  # of functions such as setup(), which no cache can hold
 
 # Furo loads neither fonts nor icons nor scripts from elsewhere.
 html_theme = "furo"
@@ -44,8 +44,13 @@ myst_update_mathjax = False
 myst_url_schemes = {"http": None, "https": None, "site": "{{path}}#{{fragment}}"}
 
 default_role = "literal"  # `names` in docstrings
+napoleon_use_rtype = False  # the shape stands before what it is
 autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
+_public = [getattr(minim2f, name) for name in minim2f.__all__]
+_homes = [(one.__module__.removeprefix("minim2f."), one) for one in _public if not ismodule(one)]
+autosummary_context = {"public": [f"{home}.{one.__name__}" for home, one in _homes]}
 add_module_names = False
 python_maximum_signature_line_length = 80
 viewcode_line_numbers = True
