@@ -208,8 +208,8 @@ addEventListener("load", () => setTimeout(() => {
   for (const e of performance.getEntriesByType("resource"))
     if (!/^(file|data):/.test(e.name)) wrong.push(`fetched ${e.name}`);
   for (const e of document.images) if (!e.naturalWidth) wrong.push(`not drawn: ${e.src}`);
-  const root = document.documentElement;
-  if (root.scrollWidth > innerWidth) wrong.push(`${root.scrollWidth} wide on ${innerWidth}`);
+  for (const e of document.querySelectorAll("html, body, .content, article"))
+    if (e.scrollWidth > innerWidth) wrong.push(`${e.tagName}: ${e.scrollWidth} wide`);
   const found = document.querySelectorAll("#search-results li").length;
   parent.postMessage({ page: document.title, wrong, found }, "*");
 }, 3000));
