@@ -140,6 +140,7 @@ def test_formulas_are_drawn_and_code_that_draws_is_folded(folder, chapter):
     assert len(article.select("details.hide")) == len(hidden)
     formulas = sum(cell.source.count("$$") // 2 for cell in chapter.built.cells)
     assert len(article.select('math[display="block"]')) >= min(formulas, 1)
+    assert not article.select("summary[aria-label]")  # what is written there is read aloud
     folds = chapter.text.count("<details>")
     assert len(article.select("details:not(.hide)")) == folds
     for fold in article.select("details:not(.hide)"):

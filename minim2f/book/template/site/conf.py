@@ -61,7 +61,7 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-process-docstring", _no_list, priority=600)  # after napoleon
     app.connect("autodoc-skip-member", _listed_already)
-    app.connect("html-page-context", _anchor_lines)
+    app.connect("html-page-context", _finish)
     # Where a result stands in its page is read from that page, which a page on disk may not do.
     body = "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = location.protocol !== 'file:';"
     app.add_js_file(None, body=body)
@@ -91,11 +91,12 @@ def _listed_already(
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
-def _anchor_lines(
+def _finish(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Lines of source get the anchors that they have on GitHub: #L10."""
+    """Lines of source get the anchors that they have on GitHub, #L10; folds are read as written."""
+    body = context.get("body", "")
     if page.startswith("_modules/"):
         number = r'<span class="linenos">( *(\d+))</span>'
-        anchor = r'<span class="linenos" id="L\2">\1</span>'
-        context["body"] = re.sub(number, anchor, context["body"])
+        body = re.sub(number, r'<span class="linenos" id="L\2">\1</span>', body)
+    context["body"] = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
