@@ -11,7 +11,8 @@ export MINIM2F_MIRROR := $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab data bench chapter notebooks student lecture html slides play clean
+.PHONY: help demo test lab data bench chapter notebooks student lecture html slides play site
+.PHONY: clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +52,9 @@ slides: .venv/stamp ## slides to lecture from, without a network: out/slides (N=
 
 play: .venv/stamp ## one page to play with predictions, without a network: out/play.html
 	$(RUN) -m minim2f book play
+
+site: .venv/stamp ## book and reference as a web site, without a network: out/site (STUDENT=1: no solutions)
+	$(RUN) -m minim2f book site $(if $(STUDENT),--student)
 
 clean: ## back to a fresh clone; fetched pictures stay
 	rm -rf .venv out .pytest_cache .ruff_cache

@@ -183,7 +183,7 @@ def compare(rows: Sequence[dict], categories: Sequence[dict], size: float = 2.4)
 
 
 def contact_sheet(samples: Sequence, categories: Sequence[dict], columns: int = 6) -> Figure:
-    """Makes a page of `minim2f.data.sample.Sample`s, each with its truth beneath."""
+    """Makes a page of samples (`minim2f.data.sample.Sample`), each with its truth beneath."""
     aspect = max(sample.image.shape[1] / sample.image.shape[2] for sample in samples)
     lines = [aspect, aspect, 0.05] * -(-len(samples) // columns)
     fig, axes = figure(len(lines), columns, size=1.6, aspect=lines, gap=0.05)

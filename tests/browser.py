@@ -16,6 +16,13 @@ HEADLESS = (
     "--disable-background-networking --disable-component-update --window-size=1280,720 --dump-dom"
 ).split()
 
+REPORT = """
+function report(found) {
+  document.body.innerHTML = "<pre id=probe></pre>";
+  document.getElementById("probe").textContent = JSON.stringify(found);
+}
+"""
+
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium to open the page in")
 
 
@@ -24,15 +31,14 @@ def probed(page: Path, probe: str, folder: Path, *flags: str, seconds: int = 120
 
     Args:
         page: an HTML file.
-        probe: JavaScript that goes into the page's head; in the end it leaves JSON as the text of
-            an element whose id is "probe".
+        probe: JavaScript that goes into the page's head; in the end it calls `report({...})`.
         folder: for the changed page and the browser's own files.
         flags: more options of the browser.
         seconds: how long it may take.
     """
     text = page.read_text("utf-8")
     changed = folder / "probed.html"
-    changed.write_text(text.replace("<head>", f"<head><script>{probe}</script>", 1), "utf-8")
+    changed.write_text(text.replace("<head>", f"<head><script>{REPORT}{probe}</script>", 1), "utf-8")
     user = f"--user-data-dir={folder / 'user'}"
     command = [CHROMIUM, *HEADLESS, user, *flags, changed.as_uri()]
     run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=seconds)

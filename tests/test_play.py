@@ -52,9 +52,7 @@ addEventListener("DOMContentLoaded", () => {
       }));
     }
   }));
-  const said = JSON.stringify({ read, attention });
-  document.body.innerHTML = "<pre id=probe></pre>";
-  document.getElementById("probe").textContent = said;
+  report({ read, attention });
 });
 """.replace("SETTINGS", json.dumps([list(s) for s in SETTINGS]))
 
@@ -107,8 +105,7 @@ addEventListener("DOMContentLoaded", () => {
   said.fetched = performance.getEntriesByType("resource").map((e) => e.name)
     .filter((name) => !name.startsWith("data:"));
   said.wrong = window.wrong ?? [];
-  document.body.innerHTML = "<pre id=probe></pre>";
-  document.getElementById("probe").textContent = JSON.stringify(said);
+  report(said);
 });
 """
 

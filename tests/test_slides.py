@@ -46,8 +46,7 @@ addEventListener("DOMContentLoaded", () => Reveal.on("ready", () => {
   }
   for (const e of performance.getEntriesByType("resource"))
     if (!e.name.startsWith("data:")) wrong.push(`fetched ${e.name}`);
-  document.body.innerHTML = "<pre id=probe></pre>";
-  document.getElementById("probe").innerText = JSON.stringify({ slides: all.length, wrong });
+  report({ slides: all.length, wrong });
 }));
 """
 

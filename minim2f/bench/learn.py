@@ -144,6 +144,8 @@ def minutes_to(curve: Sequence[Sequence[float]], goal: float) -> float | None:
 def table(results: dict) -> str:
     """Mean minutes to each PQ and their standard deviation over the seeds, as Markdown."""
     lines = [
+        "# Minutes to learn the scenes",
+        "",
         f"{results['threads']} threads, torch {results['torch']}; PQ on {results['unseen']} unseen "
         "scenes, from random weights; minutes of training, mean and standard deviation of the "
         "seeds; measuring is not counted.",

@@ -9,6 +9,8 @@ from ..plots import INK, figure, save
 LIGHT, DARK = "#9DB8CC", "#1D4E79"
 
 ABOUT = """\
+# Time and memory beside Transformers
+
 {machine}, {threads} threads, torch {torch}, transformers {transformers}; {rounds} pairs in each of
 three processes, in the growth tables one. A forward pass has one picture, a training step two with
 10 objects each, unless said. Times faster: the median of the ratios within pairs, so it is not

@@ -1,4 +1,4 @@
-"""The commands of the book: minim2f book build | audit | student | lecture | html | slides ..."""
+"""The commands of the book: minim2f book build | audit | student | html | slides | site ..."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from minim2f.book.html import write_html
 from minim2f.book.new import new
 from minim2f.book.pictures import draw_pictures
 from minim2f.book.play import write_play
+from minim2f.book.site import write_site
 from minim2f.book.slides import write_slides
 from minim2f.commands.arguments import count
 
@@ -56,6 +57,12 @@ def run_slides(args: argparse.Namespace) -> None:
 def run_play(args: argparse.Namespace) -> None:
     """Writes one page to play with predictions, which needs no network."""
     print(f"wrote {write_play(args.out, args.pictures, args.model)}")
+
+
+def run_site(args: argparse.Namespace) -> None:
+    """Writes the whole book, with README and reference, as a site that needs no network."""
+    folder = "site-student" if args.student else "site"
+    write_site(args.out or Path("out") / folder, solutions=not args.student)
 
 
 def run_experiment(args: argparse.Namespace) -> None:
@@ -99,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("pictures", nargs="*", type=Path, help="a dozen drawn scenes by default")
     sub.add_argument("--model", default="tiny", help="a small one; tiny knows drawn scenes only")
     sub.add_argument("-o", "--out", type=Path, default=Path("out/play.html"), help="the page")
+    sub = _action(actions, run_site)
+    sub.add_argument("--student", action="store_true", help="without the solutions")
+    help_out = "out/site by default, of students out/site-student"
+    sub.add_argument("-o", "--out", type=Path, help=help_out)
     sub = _action(actions, run_experiment)
     sub.add_argument("number", metavar="NN", help="of the chapter")
     sub.add_argument("--steps", type=count, help="training steps of each run")

@@ -60,7 +60,7 @@ def renew(tensors: Tensors) -> Tensors:
 
 
 def tidy(tensors: Tensors, config: Config) -> Tensors:
-    """A foreign file's tensors, `renew`ed, without those that a model of ours does not keep."""
+    """A foreign file's tensors after `renew`, without those that a model of ours does not keep."""
     frozen = config.frozen_norm  # then nobody counts the batches that a norm has seen
     return {
         name: tensor

@@ -33,6 +33,7 @@ def load(
 
     Args:
         path: one of
+
             - a file or folder that `save` wrote;
             - a Hugging Face folder, with config.json and model.safetensors;
             - an official (detectron2) checkpoint, .pkl or .pth, from which nothing is executed. It

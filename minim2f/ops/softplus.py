@@ -13,7 +13,7 @@ from . import in_reference
 
 
 def softplus(x: Tensor) -> Tensor:
-    """ln(1 + e^x) = max(x, 0) - ln sigmoid(|x|), of any shape, to the absolute precision of 1."""
+    """`ln(1 + e^x) = max(x, 0) - ln sigmoid(|x|)`, any shape, to the absolute precision of 1."""
     if in_reference():
         return F.softplus(x)
     return x.clamp(min=0) - x.abs().sigmoid().log()

@@ -29,7 +29,7 @@ def uncertain(
         mask_logits: (pairs, h, w), one mask at a time; no gradient passes.
         num_points: P.
         oversample: how many times P points are drawn to choose from.
-        importance: share of P that is chosen by smallest |logit|; the rest is drawn afresh.
+        importance: share of P that is chosen by the smallest `|logit|`; the rest is drawn afresh.
         generator: of random numbers.
 
     Returns:

@@ -26,7 +26,7 @@ def walkthrough(
             for every other, and with random points from torch's global seed.
 
     Returns:
-        Rows with `.name`, `.symbols`, `.shape`; `str()` of it is the table for these images.
+        Rows with `name`, `symbols`, `shape`; `str()` of it is the table for these images.
     """
     with torch.no_grad(), watch() as rows, scope():
         prediction = model(images)

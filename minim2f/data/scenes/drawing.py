@@ -40,9 +40,9 @@ def render(strokes: list[Stroke], height: int, width: int) -> tuple[np.ndarray, 
     """Paints the strokes in order.
 
     Returns:
-        image: (3, height, width) float32, about 0 ... 255.
-        labels: (height, width) int32, the segment of the last labelled stroke that covers at
-            least half of the pixel; 0 where there is none.
+        The image, (3, height, width) float32, about 0 ... 255; and the labels, (height, width)
+        int32, the segment of the last labelled stroke that covers at least half of the pixel, 0
+        where there is none.
     """
     edges, lengths = _edges(strokes, height, width)
     # the bounding box of each stroke, and the whole pixels of the picture that it touches
