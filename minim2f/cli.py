@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _book_actions(book: argparse.ArgumentParser) -> None:
-    names = "build, audit, student, lecture, html, experiment, new or pictures"
+    names = "build, audit, student, lecture, html, slides, play, site, experiment, new or pictures"
     book.add_argument("arguments", nargs=argparse.REMAINDER, metavar="action ...", help=names)
 
 

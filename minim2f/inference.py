@@ -36,7 +36,7 @@ class Result:
 
 
 def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """S[c] = sum over queries of p(c) sigmoid(mask); the argmax over c labels a pixel.
+    """Votes: the sum over queries of p(c) sigmoid(mask); the argmax over c labels a pixel.
 
     Args:
         class_logits: (N, K+1).
@@ -243,7 +243,7 @@ def as_result(
 def _classes(
     class_logits: Tensor, mask_logits: Tensor | Enlarged
 ) -> tuple[Tensor, list[tuple[int, float]]]:
-    """The class of each pixel (H, W), and each class that is there with its mean share of S."""
+    """The class of each pixel (H, W), and each class that is there with its mean share of votes."""
     classes = class_logits.shape[1] - 1
     labels = torch.empty(mask_logits.shape[1:], dtype=torch.int16, device=mask_logits.device)
     pixels, shares = torch.zeros(2, classes, dtype=torch.float64)

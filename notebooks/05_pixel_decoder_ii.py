@@ -616,7 +616,7 @@ print(f"at 512, twelve places are {cost[512][1] / cost[512][2]:.0f} times as fas
 # %% [markdown]
 # *Verdict:* the 16 holds, the 4 does not: with twelve places each step takes 3 to 10 times as long. The cause is probably
 # memory: large tables no longer fit into its fast part, and fresh space takes time. At 512 they compute $S/24 = 224$
-# times less, but are nowhere near 224 times as fast ([appendix E](E_how_fast_and_why.ipynb)).
+# times less, but are nowhere near 224 times as fast.
 #
 # ### Do learned places pay?
 #

@@ -45,7 +45,7 @@ where_we_are("heads")
 # - A **logit** is a score before it becomes a probability: through a softmax for classes, through a sigmoid for masks. A mask
 #   logit above 0 is a probability above 0.5, and the pixel is inside the mask.
 #
-# A **head** is a small network that turns a query into an answer. (The attention heads of chapter 7 are something else.)
+# A **head** is a small network that turns a query into an answer. (The attention heads of chapter 6 are something else.)
 # The **class head** makes $K+1$ logits, for $K$ classes and "no object". The **mask head** makes a **mask
 # embedding** $E'$, $C$ numbers, whose products with all pixels are the mask.
 #

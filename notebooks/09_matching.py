@@ -930,7 +930,7 @@ library_table(
 )
 
 # %% [markdown]
-# The decoder uses `sample` too, so it lies in `ops`.
+# Matching and losses both use `sample`, and it has a fast form, so it lies in `ops`.
 
 # %% [markdown]
 # ## Recap

@@ -468,7 +468,7 @@ assert found[3, :, 5].min() > 0.85
 #
 # **The scatter: refuted as it was put.** The uncertain BCE scatters more, not less, and the gradient's
 # noise is about the same for both rules. But the gradient of uncertain points is about twice as long, so noise divided by
-# length is about half as large. This ratio counts: the optimizer, Adam (chapter 11), divides gradients by their
+# length is about half as large. This ratio counts: the optimiser, AdamW (chapter 11), divides gradients by their
 # recent size, so their length matters little.
 #
 # Uniform points reach about the same ratio with P = 512. They read the mask at no more places: 384 candidates

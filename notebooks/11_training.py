@@ -104,7 +104,7 @@ same(moves([1, -100, 1], longest=0.01), moves([1, -100, 1], longest=1))
 # | decay | `decay` | number | **weight decay**: a pull of the weight towards 0 |
 # | $\varepsilon$ | `1e-8` | number | keeps the division finite |
 #
-# **Counting.** A *step* is counted from 1. Code that counts from 0 has *done*, the steps before this one.
+# **Counting.** A *step* is counted from 1. Code that counts from 0 has *done*, the steps behind it.
 #
 # **The rate** differs between weights. A backbone from ImageNet needs only small changes, and gets a tenth of the rate.
 # It also differs between steps. The first mean of squares rests on a single gradient, and each weight moves by its full rate. A

@@ -290,6 +290,7 @@ step | 训练步 | 11 | one batch along the road, and one move of the weights
 optimiser | 优化器 | 11 | moves the weights along their gradients: AdamW
 parameter group | 参数组 | 11 | weights that share rate and decay
 weight decay | 权重衰减 | 11 | a pull of a weight towards 0
+dropout | 随机失活 | 14 | a share of the numbers is zeroed at random, in training only
 clipping | 梯度裁剪 | 11 | shortens a gradient that is too long
 warm-up | 预热 | 11 | the first steps, in which the rate grows
 forward hook | 前向钩子 | 11 | a function that PyTorch calls with a module's output

@@ -24,7 +24,7 @@ setup(seed=0)
 # Minutes, stars and headings on this page come from the chapters themselves. A chapter's card says how many minutes a new
 # reader needs for the text and for all exercises together. Here the exercise minutes are shared out by stars: two stars count
 # twice as much as one, three stars four times. Cells for class carry the tag `demo` in a chapter's source; tag your own, build
-# this page again, and they appear below. A chapter without a link is not written yet.
+# this page again, and they appear below.
 
 # %% tags=["hide-input"]
 import re

@@ -232,7 +232,7 @@ print(f"{len(set(map(kind, explained)))} kinds of tensors, all of them explained
 # | --- | --- | --- | --- |
 # | a | the backbone gives three maps | four: res2 skips the attention and joins at the end, for F_pixel | 3, 4 |
 # | b | the pixel decoder is a feature pyramid | six layers of deformable attention and one step of a pyramid; the plain pyramid is a choice | 4, 5 |
-# | c | dropout is removed | only in the transformer decoder; a Swin backbone still skips whole blocks at random in training | 3, 6 |
+# | c | dropout is removed | only in the transformer decoder; a Swin backbone still skips whole blocks at random in training | C |
 # | d | the mask of the layer before, cut at 0.5, then resized | its *logits* are resized, to the size of the *next* level, and then cut at 0, which is the logit of 0.5; no gradient passes | 7 |
 # | e | (nothing) | a query whose mask is empty at that size may look everywhere | 7 |
 # | f | positions are added to the features | to the keys; a level's own learned vector to keys and values; queries carry a second learned vector | 6 |

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes of a model, then the switches of the paper's ablations (Tables 4 and 5)."""
+    """The sizes of a model, then switches, most of them of the paper's ablations (Table 4)."""
 
     backbone: str = "resnet50"  # or resnet101, resnet10(_half), swin_t, swin_s, swin_b, swin_l
     frozen_norm: bool = True  # ResNet: batch norm with fixed statistics, as in published models
@@ -21,12 +21,12 @@ class Config:
     num_layers: int = 9  # of the decoder, 3L in the paper
     num_heads: int = 8  # of its attention
     ffn_channels: int = 2048  # hidden width of its feed-forward networks
-    num_points: int | None = 12544  # that a mask loss is computed on; None takes every pixel
+    num_points: int | None = 12544  # of matching and mask losses; None takes all cells of F_pixel
     eos_coef: float = 0.1  # weight of "no object" in the class loss, relative to a class
     class_weight: float = 2.0  # lambdas of the losses and of the matching cost
     mask_weight: float = 5.0
     dice_weight: float = 5.0
-    short_side: int = 800  # inference resizes pictures to this shortest side,
+    short_side: int = 800  # pictures are resized to this shortest side,
     long_side: int = 1333  # unless the longest would pass this
     categories: tuple[dict, ...] = ()  # COCO dicts (id, name, isthing), one a class, or empty
 

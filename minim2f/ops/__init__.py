@@ -6,7 +6,8 @@ reason why the fast one pays. A reader needs only the slow one:
     with minim2f.ops.reference():
         model(images)                  # every operation the slow way
 
-Tests run both ways against each other, gradients included, and both against the published models.
+Tests run both ways against each other, gradients included, and both against Transformers'
+Mask2Former with equal weights.
 """
 
 from __future__ import annotations

@@ -51,13 +51,13 @@ def attend_slow(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
     """The weighted sum of all reads: head by head, level by level, point by point.
 
     Args:
-        values: (B, S, heads, D), the pixels of all levels one after the other, split into heads.
+        values: (B, S, heads, d), the pixels of all levels one after the other, split into heads.
         sizes: (h, w) of each level; S is the sum of h w.
         locations: (B, Q, heads, levels, points, 2), x and y in [0, 1]; outside is zero.
         weights: (B, Q, heads, levels, points).
 
     Returns:
-        (B, Q, heads, D).
+        (B, Q, heads, d).
     """
     batch, _, heads, depth = values.shape
     out = values.new_zeros(batch, locations.shape[1], heads, depth)
@@ -86,7 +86,7 @@ def attend(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> 
 
 
 def _lay(values: Tensor, sizes: Sizes) -> Tensor:
-    """The sheet (B, height, width, heads D)."""
+    """The sheet (B, height, width, heads d)."""
     width = max(w for _, w in sizes) + 2 * BORDER
     maps = values.flatten(2).split([h * w for h, w in sizes], dim=1)
     framed = []
@@ -97,7 +97,7 @@ def _lay(values: Tensor, sizes: Sizes) -> Tensor:
 
 
 def _lift(sheet: Tensor, sizes: Sizes) -> Tensor:
-    """The maps back from the sheet, without their borders: (B, S, heads D)."""
+    """The maps back from the sheet, without their borders: (B, S, heads d)."""
     framed = sheet.split([h + 2 * BORDER for h, _ in sizes], dim=1)
     maps = [m[:, BORDER:-BORDER, BORDER : BORDER + w] for m, (_, w) in zip(framed, sizes)]
     return torch.cat([m.flatten(1, 2) for m in maps], dim=1)

@@ -101,7 +101,7 @@ TINY = TrainConfig(
     clip_norm=1.0,  # 0.01 was made for a pretrained backbone
     warmup=50,  # Adam's first estimates are poor, and the rate is high
     schedule="poly",  # a short run wants a smooth fall
-    jitter="none",  # drawn scenes come in all sizes already
+    jitter="none",  # things in drawn scenes come in all sizes already
     save_every=250,  # half a minute's work is the most that a kill can cost
     evaluate_every=500,  # and a short run is looked at more often
 )
