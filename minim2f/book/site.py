@@ -16,12 +16,13 @@ from minim2f.book.chapter import ROOT, chapters
 from minim2f.book.editions import student
 from minim2f.book.links import LINK, OUTPUT
 from minim2f.book.new import TEMPLATE
+from minim2f.book.play import write_play
 
 CONFIG = TEMPLATE / "site"  # what Sphinx is told, and the pages that only the site has
 
 
 def write_site(out: Path, solutions: bool = True) -> None:
-    """Writes all chapters as they were built, the README and the library's reference as pages.
+    """Writes all chapters as they were built, README, the library's reference, the page to play.
 
     Args:
         out: the folder; index.html is the front page.
@@ -34,6 +35,7 @@ def write_site(out: Path, solutions: bool = True) -> None:
     with TemporaryDirectory() as folder:
         lay_pages(Path(folder), solutions)
         build_pages(Path(folder), out)
+    write_play(out / "play.html")
 
 
 def lay_pages(pages: Path, solutions: bool = True) -> None:
