@@ -864,8 +864,6 @@ library_table(
 
 # %% [markdown]
 # ### The map of the book
-#
-# Chapters without a link are still to be written.
 
 # %% tags=["hide-input"]
 from pathlib import Path
@@ -887,6 +885,10 @@ chapters = """
 13 | Metrics | metrics | What is a PQ of 0.5 worth?
 14 | Ablations | all | Which of the ideas carry the weight?
 15 | Real weights, your own data | all | How do the published weights get in here?
+A | Tensors, einsum and broadcasting | all | What does this line of tensors do?
+B | Glossary and symbols | all | What was this word, and that letter?
+C | Paper, official code, Hugging Face, ours | all | Who does what differently, and where is it shown?
+D | A plan for lecturers | all | What to show in 90 minutes, and what to ask?
 E | How fast, and why | all | What makes the same numbers come sooner?
 W | The tensor walkthrough | all | Which tensor has which shape, and what is one number of it?
 """

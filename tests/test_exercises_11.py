@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from minim2f import Mask2Former, preset
 from minim2f.book import exercises
 from minim2f.book.exercise import verdict
 from minim2f.data import open_dataset
-from minim2f.training.batches import Places
+from minim2f.training import find_nan
+from minim2f.training.batches import Microbatch, Places, collate
 from minim2f.training.recipe import TrainConfig, make_optimizer
 
 
@@ -46,34 +48,64 @@ def clip_of_one_vector(gradients, longest):
     return length, [None if g is None else factor * g for g in gradients]
 
 
-def rate_by_cases(step, steps, warmup):
-    factor = 1.0 if step / steps < 0.889 else 0.1 if step / steps < 0.963 else 0.01
-    return factor * (step + 1) / (warmup + 1) if step < warmup else factor
+def rate_by_cases(done, steps, warmup):
+    factor = 1.0 if done / steps < 0.889 else 0.1 if done / steps < 0.963 else 0.01
+    return factor * (done + 1) / (warmup + 1) if done < warmup else factor
 
 
-def rate_of_products(step, steps, warmup):
+def rate_of_products(done, steps, warmup):
     factor = 1.0
     for drop in (0.889, 0.963):
-        if step >= drop * steps:
+        if done >= drop * steps:
             factor /= 10
-    return torch.tensor(factor * min((step + 1) / (warmup + 1), 1))
+    return torch.tensor(factor * min((done + 1) / (warmup + 1), 1))
 
 
-def pictures_one_by_one(orders, step, batch_size, rank, count):
+def pictures_one_by_one(orders, done, batch_size, rank, count):
     found = []
     for k in range(rank, batch_size, count):
-        epoch, place = divmod(step * batch_size + k, len(orders[0]))
+        epoch, place = divmod(done * batch_size + k, len(orders[0]))
         found.append(int(orders[epoch][place]))
     return torch.tensor(found)
 
 
-def pictures_of_the_whole_run(orders, step, batch_size, rank, count):
-    return orders.reshape(-1)[step * batch_size : (step + 1) * batch_size][rank::count]
+def pictures_of_the_whole_run(orders, done, batch_size, rank, count):
+    return orders.reshape(-1)[done * batch_size : (done + 1) * batch_size][rank::count]
 
 
-def pictures_by_two_indices(orders, step, batch_size, rank, count):
-    places = step * batch_size + rank + count * torch.arange(batch_size // count)
+def pictures_by_two_indices(orders, done, batch_size, rank, count):
+    places = done * batch_size + rank + count * torch.arange(batch_size // count)
     return orders[places // orders.shape[1], places % orders.shape[1]]
+
+
+def broken_by_leaves(model, images):
+    named = [(name, m) for name, m in model.named_modules() if not list(m.children())]
+    calls = []
+    hooks = [
+        m.register_forward_hook(lambda m, i, output, name=name: calls.append((name, output)))
+        for name, m in named
+    ]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return next((name for name, output in calls if (output - output != 0).any()), "")
+
+
+def broken_in_a_copy(model, images):
+    model = copy.deepcopy(model)
+
+    def look(module, inputs, output):
+        if not output.isfinite().all():
+            raise FloatingPointError(names[module])
+
+    names = {module: name for name, module in model.named_modules()}
+    for module in names:
+        module.register_forward_hook(look)
+    try:
+        model(images)
+    except FloatingPointError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -86,10 +118,83 @@ def pictures_by_two_indices(orders, step, batch_size, rank, count):
         ("11.4", pictures_one_by_one),
         ("11.4", pictures_of_the_whole_run),
         ("11.4", pictures_by_two_indices),
+        ("11.5", broken_by_leaves),
+        ("11.5", broken_in_a_copy),
     ],
 )
 def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:
     assert verdict(exercises.find(exercise_id), answer).startswith("✔")
+
+
+def hooks_left_behind(model, images):
+    found = []
+    for name, module in model.named_modules():
+        module.register_forward_hook(
+            lambda m, i, out, name=name: None if out.isfinite().all() else found.append(name)
+        )
+    model(images)
+    return found[0] if found else ""
+
+
+def length_without_root(gradients, longest):
+    total = torch.zeros(())
+    for gradient in gradients:
+        total = total + (0 if gradient is None else (gradient**2).sum())
+    factor = min(1.0, longest / total.sqrt().clamp(min=1e-12).item())
+    return total.item(), [None if g is None else g * factor for g in gradients]
+
+
+def warmup_returns_early(done, steps, warmup):
+    if done < warmup:
+        return (done + 1) / (warmup + 1)
+    return 0.01 if done / steps >= 0.963 else 0.1 if done / steps >= 0.889 else 1.0
+
+
+def whole_steps(done, steps, warmup):
+    drops = (done >= int(0.889 * steps)) + (done >= int(0.963 * steps))
+    return min(1, (done + 1) / (warmup + 1)) / 10**drops
+
+
+def places(orders, done, batch_size, rank, count):
+    return torch.arange(done * batch_size + rank, (done + 1) * batch_size, count)
+
+
+def epochs_cut_short(orders, done, batch_size, rank, count):
+    steps = len(orders[0]) // batch_size
+    start = done % steps * batch_size if steps else 0
+    return orders[done // steps][start : start + batch_size][rank::count]
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "said"),
+    [
+        ("11.2", length_without_root, "you return the length squared"),
+        ("11.3", warmup_returns_early, "a drop may come during the warm-up"),
+        ("11.3", whole_steps, "do not round"),
+        ("11.4", places, "those are places in the run"),
+        ("11.4", epochs_cut_short, "no picture is left out"),
+        ("11.5", hooks_left_behind, "your function changes its input model"),
+    ],
+)
+def test_answers_of_a_reader_are_refused_in_words(exercise_id, answer, said) -> None:
+    assert verdict(exercises.find(exercise_id), answer).startswith(f"✘ {exercise_id} {said}")
+
+
+def test_the_first_broken_layer_is_the_one_that_the_library_names() -> None:
+    scenes = open_dataset("scenes", length=2)
+    torch.manual_seed(0)
+    model = Mask2Former(preset("tiny", categories=scenes.categories)).eval()
+    torch.nn.init.constant_(model.backbone.stem[1].weight, 3e38)  # finite; what it makes is not
+    images, targets = collate(model, [scenes[0], scenes[1]])
+    part = Microbatch(["one", "two"], images, targets, 0)
+
+    def losses() -> dict[str, torch.Tensor]:
+        model(images)
+        return {"loss": torch.tensor(math.nan)}
+
+    name = solve("11.5", model.backbone.stem, images)
+    assert name
+    assert f"the output of backbone.stem.{name} (" in find_nan.first_broken(model, part, losses)
 
 
 def test_pytorchs_own_clipping_is_refused_and_gives_the_same_numbers() -> None:

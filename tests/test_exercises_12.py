@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -104,6 +105,149 @@ def pairs_of_the_library(class_logits, mask_logits, top_k, things):
 )
 def test_pairs_found_in_a_way_that_does_not_serve_are_refused(answer: Callable, hint: str) -> None:
     assert verdict(exercises.find("12.2"), answer).startswith(f"✘ 12.2 {hint}")
+
+
+def resized(x, *sizes):
+    for size in sizes:
+        x = F.interpolate(x[None], size, mode="bilinear")[0]
+    return x
+
+
+def most_votes(class_logits, probabilities):
+    p = class_logits.softmax(1)[:, :-1]
+    return torch.einsum("nk,nhw->khw", p, probabilities).argmax(0)
+
+
+def map_cut_at_quarter_size(class_logits, mask_logits, padded, inner, size):
+    h, w = (
+        math.ceil(n * cells / whole)
+        for n, cells, whole in zip(inner, mask_logits.shape[1:], padded)
+    )
+    return most_votes(class_logits, resized(mask_logits[:, :h, :w], size).sigmoid())
+
+
+def map_cut_at_the_wrong_end(class_logits, mask_logits, padded, inner, size):
+    x = resized(mask_logits, padded)[:, padded[0] - inner[0] :, padded[1] - inner[1] :]
+    return most_votes(class_logits, resized(x, size).sigmoid())
+
+
+def map_with_height_and_width_exchanged(class_logits, mask_logits, padded, inner, size):
+    width, height = inner
+    return most_votes(
+        class_logits, resized(resized(mask_logits, padded)[:, :height, :width], size).sigmoid()
+    )
+
+
+def map_with_an_early_sigmoid(class_logits, mask_logits, padded, inner, size):
+    x = resized(mask_logits, padded).sigmoid()[:, : inner[0], : inner[1]]
+    return most_votes(class_logits, resized(x, size))
+
+
+def map_of_resized_votes(class_logits, mask_logits, padded, inner, size):
+    x = resized(mask_logits, padded)[:, : inner[0], : inner[1]].sigmoid()
+    votes = torch.einsum("nk,nhw->khw", class_logits.softmax(1)[:, :-1], x)
+    return resized(votes, size).argmax(0)
+
+
+def map_of_smoothed_masks(class_logits, mask_logits, padded, inner, size):
+    x = resized(mask_logits, padded)[None, :, : inner[0], : inner[1]]
+    x = F.interpolate(x, size, mode="bilinear", antialias=True)[0]
+    return most_votes(class_logits, x.sigmoid())
+
+
+def best_of(p, mask_logits, top_k, things, columns, fit=None, drop_empty=False):
+    best, pairs = p.flatten().topk(min(top_k, p.numel()))
+    queries, classes = pairs // columns, pairs % columns
+    masks = mask_logits > 0
+    m = mask_logits.sigmoid()
+    fit = (m * masks).sum((1, 2)) / masks.sum((1, 2)).clamp(min=1) if fit is None else fit
+    kept = things[classes]
+    if drop_empty:
+        kept = kept & masks.flatten(1).any(1)[queries]
+    return (best * fit[queries])[kept], classes[kept], queries[kept]
+
+
+def pairs_with_no_object(class_logits, mask_logits, top_k, things):
+    p = class_logits.softmax(1)
+    return best_of(p, mask_logits, top_k, things, p.shape[1])
+
+
+def pairs_without_empty_masks(class_logits, mask_logits, top_k, things):
+    p = class_logits.softmax(1)[:, :-1]
+    return best_of(p, mask_logits, top_k, things, p.shape[1], drop_empty=True)
+
+
+def pairs_by_the_largest_pixel(class_logits, mask_logits, top_k, things):
+    p = class_logits.softmax(1)[:, :-1]
+    fit = torch.where(mask_logits > 0, mask_logits.sigmoid(), 0.0).flatten(1).max(1).values
+    return best_of(p, mask_logits, top_k, things, p.shape[1], fit)
+
+
+def pairs_by_a_sigmoid(class_logits, mask_logits, top_k, things):
+    p = class_logits[:, :-1].sigmoid()
+    return best_of(p, mask_logits, top_k, things, p.shape[1])
+
+
+def rule_of_a_student(mistake: str) -> Callable:
+    """The panoptic rule in plain code, with one mistake."""
+
+    def answer(class_logits, mask_logits, things, score_threshold, overlap_threshold):
+        m, (top, labels) = mask_logits.sigmoid(), class_logits.softmax(1).max(1)
+        ids, classes, numbers, next_number = torch.zeros(m.shape[1:]).long(), [], {}, 1
+        sure = (top > score_threshold) & (labels < class_logits.shape[1] - 1)
+        if not sure.any():
+            return ids, classes
+        product = top[:, None, None] * m * sure[:, None, None]
+        if mistake == "only covering masks":
+            product = product * (m >= 0.5)
+        winner = product.argmax(0)
+        for n in range(len(m)):
+            if not sure[n]:
+                continue
+            won, mask, label = winner == n, m[n] >= 0.5, int(labels[n])
+            inside = won & mask
+            share = won.sum() / mask.sum().clamp(min=1)
+            if mistake == "an IoU":
+                share = inside.sum() / (won | mask).sum()
+            empty = (won if mistake == "won is tested" else inside).sum() == 0
+            if empty or share < overlap_threshold:
+                next_number += mistake == "losers count"
+                continue
+            if not things[label] and label in numbers:
+                ids[inside] = numbers[label]
+                continue
+            ids[mask if mistake == "the whole mask" else inside] = numbers[label] = next_number
+            classes.append(label)
+            next_number += 1
+        return ids, classes
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "words"),
+    [
+        ("12.1", map_cut_at_quarter_size, "cut after the first enlargement"),
+        ("12.1", map_cut_at_the_wrong_end, "you keep the lower right part"),
+        ("12.1", map_with_height_and_width_exchanged, "height and width of inner are exchanged"),
+        ("12.1", map_with_an_early_sigmoid, "the second step resizes probabilities or votes"),
+        ("12.1", map_of_resized_votes, "the second step resizes probabilities or votes"),
+        ("12.1", map_of_smoothed_masks, "without antialias"),
+        ("12.2", pairs_with_no_object, "no object is among your pairs"),
+        ("12.2", pairs_without_empty_masks, "a pair with an empty mask stays"),
+        ("12.2", pairs_by_the_largest_pixel, "that is the largest mask probability"),
+        ("12.2", pairs_by_a_sigmoid, "the K+1 classes of a query compete"),
+        ("12.3", rule_of_a_student("losers count"), "a query that loses all takes no number"),
+        ("12.3", rule_of_a_student("only covering masks"), "all sure queries compete"),
+        ("12.3", rule_of_a_student("the whole mask"), "you paint the whole mask"),
+        ("12.3", rule_of_a_student("an IoU"), "that is an IoU"),
+        ("12.3", rule_of_a_student("won is tested"), "a query may win pixels and none in its mask"),
+        ("12.3", rule_of_a_student("none"), "✔"),
+    ],
+)
+def test_what_readers_got_wrong_has_words(exercise_id: str, answer: Callable, words: str) -> None:
+    said = verdict(exercises.find(exercise_id), answer)
+    assert said.startswith("✔" if words == "✔" else f"✘ {exercise_id} {words}"), said
 
 
 def predicted(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -74,6 +74,14 @@ def ap_in_torch(scores, right, num_true):
     return torch.cat([envelope, torch.zeros(1)])[places].mean()
 
 
+def ap_with_rounded_recalls(scores, right, num_true):
+    """Compares floats, as COCO does, and not whole numbers as the solution."""
+    hits = right[scores.argsort(descending=True)].cumsum(0)
+    precision = hits / torch.arange(1, len(hits) + 1)
+    reached = [precision[hits.double() / num_true >= t * 0.01] for t in range(101)]
+    return sum(float(x.max()) if len(x) else 0.0 for x in reached) / 101
+
+
 def counts_from_a_table(pred_ids, pred_classes, true_ids, true_classes, num_classes):
     """All overlaps at once."""
     columns = len(pred_classes) + 1
@@ -105,12 +113,56 @@ def counts_by_the_library(pred_ids, pred_classes, true_ids, true_classes, num_cl
         ("13.2", miou_in_numpy),
         ("13.3", ap_by_envelope),
         ("13.3", ap_in_torch),
+        ("13.3", ap_with_rounded_recalls),
         ("13.4", counts_from_a_table),
     ],
 )
 def test_other_right_ways_are_accepted(exercise_id: str, answer: Callable) -> None:
     said = verdict(exercises.find(exercise_id), answer)
     assert said.startswith("✔"), said
+
+
+def test_no_case_depends_on_how_a_recall_is_rounded() -> None:
+    rounded = np.linspace(0, 1, 101)
+    for scores, right, num_true in exercises.find("13.3").cases():
+        for hits in range(len(scores) + 1):
+            exactly = [100 * hits >= percent * num_true for percent in range(101)]
+            assert (hits / num_true >= rounded).tolist() == exactly
+
+
+def test_coco_rounds_a_recall_of_seven_tenths_down() -> None:
+    """As hint 2 and the table of differences say; in whole numbers 7/10 does reach 0.7."""
+    masks = np.eye(10, dtype=bool)[:, None]
+    metric = AveragePrecision(categories(1))
+    found = [{"category_id": 1, "score": 1 - n / 10} for n in range(7)]
+    metric.update(masks[:7], found, masks, [{"category_id": 1}] * 10)
+    assert metric.compute()["ap50"] == pytest.approx(70 / 101)
+    scores, right = 1 - torch.arange(7) / 10, torch.ones(7, dtype=torch.bool)
+    assert solve("13.3", scores, right, 10) == pytest.approx(71 / 101)
+
+
+def exactly_half(pred_ids, pred_classes, true_ids, true_classes, num_classes):
+    """A whole table at once, with at least where more than belongs."""
+    counts = torch.zeros(num_classes, 4)
+    void = true_ids == 0
+    missed = torch.ones(len(true_classes), dtype=torch.bool)
+    for p, kind in enumerate(pred_classes):
+        guess = pred_ids == p + 1
+        truths = torch.stack([true_ids == g + 1 for g in range(len(missed))] or [void & ~void])
+        both = (truths & guess).sum((1, 2))[: len(missed)]
+        iou = both / (truths | guess & ~void).sum((1, 2))[: len(missed)]
+        match = (iou >= 0.5) & (true_classes == kind)
+        missed &= ~match
+        alone = not match.any() and (guess & void).sum() / guess.sum() <= 0.5
+        counts[kind] += torch.tensor([match.any(), alone, 0, iou[match].sum()])
+    for kind in true_classes[missed]:
+        counts[kind, 2] += 1
+    return counts
+
+
+def test_at_least_half_gets_words() -> None:
+    said = verdict(exercises.find("13.4"), exactly_half)
+    assert said.startswith("✘ 13.4 an IoU of exactly 1/2 is no match"), said
 
 
 def test_the_library_is_no_answer() -> None:

@@ -13,6 +13,7 @@ NUMBERED = [chapter for chapter in chapters() if not chapter.is_page]
 EMPHASIS = {
     *("an afternoon", "a course", "you know detr", "clas", "the logarithm", "floor", "in turn"),
     *("lever", "row", "adding two vector", "multiplying two matrice", "compute les", "move les"),
+    *("on a gpu", "the rate", "what does not", "what transfer", "bonferroni's", "patche", "querie"),
 }
 
 

@@ -1,13 +1,21 @@
-"""Exercises of chapter 11: parameter groups, clipping, the learning rate, pictures of a step."""
+"""Exercises of chapter 11: groups, clipping, the rate, pictures of a step, a broken layer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from minim2f.book.exercises import Exercise, ch11_wrong, ch11_wrong_runs, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch11_models,
+    ch11_wrong,
+    ch11_wrong_broken,
+    ch11_wrong_runs,
+    integer,
+)
 from minim2f.book.exercises.forbidden import watchful
 
 # ---- 11.1 rates and decay of parameters
@@ -64,7 +72,7 @@ def clip(gradients: Sequence[Tensor | None], longest: float) -> tuple[float, lis
 
     Args:
         gradients: of each parameter, of any shapes; None where a parameter was not used.
-        longest: c, the length that the whole gradient may have.
+        longest: the length that the whole gradient may have.
 
     Returns:
         The length before; the gradients in their order, with None where there was None.
@@ -77,7 +85,7 @@ def clip(gradients: Sequence[Tensor | None], longest: float) -> tuple[float, lis
 
 def _gradients(g: torch.Generator) -> tuple[list[Tensor | None], float]:
     shapes = [(3,), (2, 3), (), (1, 2, 2, 2)]
-    size = 10.0 ** integer(g, -2, 1)
+    size = 10.0 ** integer(g, -2, 0)
     found: list[Tensor | None] = [
         size * torch.randn(shapes[integer(g, 0, 3)], generator=g) if integer(g, 0, 4) else None
         for _ in range(integer(g, 1, 5))
@@ -93,27 +101,27 @@ _CLIP_CORNERS = [
     ([torch.tensor([0.3, 0.4])], 1.0),  # short enough
     ([torch.zeros(2), torch.zeros(())], 0.01),
     ([None, None], 1.0),
-    ([torch.tensor([-30.0, 40.0]), torch.tensor([0.001])], 0.01),
+    ([torch.tensor([-3.0, 4.0]), torch.tensor([0.001])], 0.01),
 ]
 
 # ---- 11.3 the learning rate of a step
 
 
-def rate(step: int, steps: int, warmup: int) -> float:
+def rate_factor(done: int, steps: int, warmup: int) -> float:
     """The factor of the learning rate: the published steps, after a warm-up.
 
     Args:
-        step: number of the step; 0 is the first.
-        steps: T, of the whole run.
-        warmup: U, steps over which the rate grows; 0 for none.
+        done: steps before this one; 0 at the first.
+        steps: of the whole run.
+        warmup: steps over which the rate grows; 0 for none.
 
     Returns:
-        Divided by 10 from 0.889 T on, once more from 0.963 T on; in step 0, 1, ... U-1 only
-        1/(U+1), 2/(U+1), ... U/(U+1) of it.
+        1, divided by 10 from 0.889 of the run on, once more from 0.963 on. In the warm-up it is
+        multiplied by 1/(warmup + 1), 2/(warmup + 1), ... warmup/(warmup + 1).
     """
-    done = step / steps
-    drops = (done >= 0.889) + (done >= 0.963)
-    return 0.1**drops * min(1.0, (step + 1) / (warmup + 1))
+    share = done / steps
+    drops = (share >= 0.889) + (share >= 0.963)
+    return 0.1**drops * min(1.0, (done + 1) / (warmup + 1))
 
 
 def _step(g: torch.Generator) -> tuple[int, int, int]:
@@ -133,18 +141,19 @@ _RATE_CORNERS = [
     (963, 1000, 0),
     (999, 1000, 0),
     (95, 100, 99),  # warm-up and drop at once
+    (96, 100, 0),  # 0.963 of the run are 96.3 steps
     (98, 100, 120),
 ]
 
 # ---- 11.4 the pictures of a step
 
 
-def pictures_of(orders: Tensor, step: int, batch_size: int, rank: int, count: int) -> Tensor:
-    """Which pictures one of several processes sees in a step, without a look at earlier steps.
+def pictures_of(orders: Tensor, done: int, batch_size: int, rank: int, count: int) -> Tensor:
+    """Which pictures one of several processes sees in a step.
 
     Args:
         orders: (epochs, pictures) int64; row e has the order of the pictures in epoch e.
-        step: number of the step; 0 is the first.
+        done: steps before this one; 0 at the first.
         batch_size: pictures a step, of all processes together; a multiple of count.
         rank: number of the process, from 0.
         count: number of processes.
@@ -152,7 +161,7 @@ def pictures_of(orders: Tensor, step: int, batch_size: int, rank: int, count: in
     Returns:
         (batch_size / count,) int64: every count-th picture of the step's, from number rank on.
     """
-    places = step * batch_size + torch.arange(rank, batch_size, count)
+    places = done * batch_size + torch.arange(rank, batch_size, count)
     return orders.flatten()[places]
 
 
@@ -175,9 +184,39 @@ _RUN_CORNERS = [
     (_TWO_EPOCHS, 14, 1, 0, 1),
 ]
 
+# ---- 11.5 the first broken layer
+
+
+def first_broken(model: nn.Module, images: Tensor) -> str:
+    """The module that is the first to return a number which is NaN or infinite.
+
+    Args:
+        model: every module in it takes one tensor and returns one.
+        images: what the model is called with.
+
+    Returns:
+        Its name in `named_modules`; "" if all outputs are finite.
+    """
+    found = []
+
+    def look(name, module, inputs, output):
+        if not output.isfinite().all():
+            found.append(name)
+
+    named = model.named_modules()
+    hooks = [module.register_forward_hook(partial(look, name)) for name, module in named]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return found[0] if found else ""
+
+
 EXERCISES = [
     Exercise("11.1", rates_and_decay, _owners, ch11_wrong.GROUPS, [(_TRICKY, 0.1)]),
     Exercise("11.2", clip, _gradients, ch11_wrong.CLIP, _CLIP_CORNERS),
-    Exercise("11.3", rate, _step, ch11_wrong_runs.RATE, _RATE_CORNERS),
+    Exercise("11.3", rate_factor, _step, ch11_wrong_runs.RATE, _RATE_CORNERS),
     Exercise("11.4", pictures_of, _run, ch11_wrong_runs.PICTURES, _RUN_CORNERS),
+    Exercise(
+        "11.5", first_broken, ch11_models.chance, ch11_wrong_broken.BROKEN, ch11_models.corners()
+    ),
 ]

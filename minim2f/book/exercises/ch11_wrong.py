@@ -98,7 +98,9 @@ def _length(gradients):
     return math.sqrt(sum(g.square().sum().item() for g in gradients if g is not None))
 
 
-def _clipped(measure=_length, factor=lambda length, c: min(1.0, c / length if length else 1.0)):
+def _clipped(
+    measure=_length, factor=lambda length, longest: min(1.0, longest / length if length else 1.0)
+):
     def answer(gradients, longest):
         length = measure(gradients)
         by = factor(length, longest)
@@ -122,6 +124,16 @@ def _each_number(gradients, longest):
 def _after(gradients, longest):
     length, out = _clipped()(gradients, longest)
     return min(length, longest), out
+
+
+def _returns_square(gradients, longest):
+    length, out = _clipped()(gradients, longest)
+    return length**2, out
+
+
+def _mean_of_lengths(gradients):
+    there = [g.norm().item() for g in gradients if g is not None]
+    return sum(there) / max(len(there), 1)
 
 
 def _without_none(gradients, longest):
@@ -167,32 +179,32 @@ CLIP = [
     Wrong(_each_alone, "one length for the whole model: clipped one by one, they change direction"),
     Wrong(_each_number, "that clips each number; shorten the whole gradient, in its direction"),
     Wrong(
-        _clipped(factor=lambda length, c: c / length if length else 1.0),
+        _clipped(factor=lambda length, longest: longest / length if length else 1.0),
         "a gradient that is short enough stays as it is",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: c / length),
+        _clipped(factor=lambda length, longest: longest / length),
         "short gradients stay as they are, and 0 has no direction: do not divide by it",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: min(1.0, c / length)),
+        _clipped(factor=lambda length, longest: min(1.0, longest / length)),
         "a gradient of nothing but zeros has length 0: do not divide by it",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: torch.tensor(c) / length),
+        _clipped(factor=lambda length, longest: torch.tensor(longest) / length),
         "short gradients stay as they are, and 0 has no direction: do not divide by it",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: min(1.0, length / c)),
+        _clipped(factor=lambda length, longest: min(1.0, length / longest)),
         "the factor is the wrong way round: what is ten times too long is divided by ten",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: c if length > c else 1.0),
-        "multiplied by c it need not have length c: divide by its own length too",
+        _clipped(factor=lambda length, longest: longest if length > longest else 1.0),
+        "multiplied by `longest` it has another length still: divide by its own length too",
     ),
     Wrong(
-        _clipped(factor=lambda length, c: 1 / length if length > c else 1.0),
-        "divided by its length it has length 1: c is wanted",
+        _clipped(factor=lambda length, longest: 1 / length if length > longest else 1.0),
+        "divided by its length it has length 1: `longest` is wanted",
     ),
     Wrong(_after, "return the length before it was clipped: that is the one worth logging"),
     Wrong(_unchanged, "the length is right; the gradients are still to be shortened"),
@@ -201,6 +213,8 @@ CLIP = [
     Wrong(_none_unseen, "a gradient may be None: such a parameter took no part"),
     Wrong(_clipped(_sum_of_lengths), "lengths do not add: the root of the sum of all squares does"),
     Wrong(_clipped(_squared), "that is the length squared: a root is missing"),
+    Wrong(_returns_square, "you return the length squared: take the root"),
+    Wrong(_clipped(_mean_of_lengths), "no mean of lengths: the root of the sum of all squares"),
     Wrong(_clipped(_largest), "that is the largest number; the length is the root of all squares"),
     Wrong(_clipped(_sum_of_sizes), "that adds sizes; the length is the root of the sum of squares"),
     Wrong(_clipped(_root_mean_square), "a mean square: the length takes the sum of all squares"),

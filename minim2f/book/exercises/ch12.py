@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minim2f.book.exercises import Exercise, ch12_wrong, ch12_wrong_panoptic, integer
+from minim2f.book.exercises import (
+    Exercise,
+    ch12_wrong,
+    ch12_wrong_pairs,
+    ch12_wrong_panoptic,
+    integer,
+)
 from minim2f.book.exercises.forbidden import counted
 
 # ---- 12.1 a map of classes as large as the picture
@@ -96,7 +102,7 @@ def _pair_corners() -> list[tuple]:
     things = torch.tensor([True, False, True])
     large = 2 * torch.randn(300, 4, generator=g), torch.randn(300, 3, 3, generator=g)
     named = "instances slow_instances _best_pairs as_result segment"
-    sure = torch.tensor([[3.0, 2.0, 0.5, 1.0], [0.2, 4.0, 1.0, 0.0], [2.0, 0.0, 1.5, 5.0]])
+    sure = torch.tensor([[3.0, 2.0, 0.5, 1.0], [0.2, 4.0, 1.0, 0.0], [2.2, 0.0, 1.5, 5.0]])
     maps = torch.tensor([[[0.0, 4.0, 0.3]], [[0.1, -1.0, 9.0]], [[-1.0, 0.0, -2.0]]])
     return [
         (*counted(*large, functions=named), 40, things),
@@ -209,6 +215,6 @@ def _rule_corners() -> list[tuple]:
 
 EXERCISES = [
     Exercise("12.1", class_map, _padded_picture, ch12_wrong.MAPS, _padded_corners()),
-    Exercise("12.2", best_pairs, _guesses, ch12_wrong.PAIRS, _pair_corners()),
+    Exercise("12.2", best_pairs, _guesses, ch12_wrong_pairs.PAIRS, _pair_corners()),
     Exercise("12.3", panoptic_rule, _contested, ch12_wrong_panoptic.RULES, _rule_corners()),
 ]

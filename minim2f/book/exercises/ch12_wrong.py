@@ -1,4 +1,4 @@
-"""What usually goes wrong in exercises 12.1 and 12.2, each mistake with its hint."""
+"""What usually goes wrong in exercise 12.1, each mistake with its hint."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import torch
 from torch.nn import functional as F
 
 from minim2f.book.exercises import Wrong
-
-# ---- 12.1 a map of classes as large as the picture
 
 
 def _enlarged(x, padded, inner, size, mode="bilinear", corners=None):
@@ -49,6 +47,48 @@ def _not_resized(c, x, padded, inner, size):
     return _votes(_classes(c), _enlarged(x, padded, inner, inner).sigmoid()).argmax(0)
 
 
+def _small_part_once(rounded):
+    """Cut at the size of the masks, a part of a cell rounded, then enlarged in one step."""
+
+    def answer(c, x, padded, inner, size):
+        rows, columns = map(rounded, zip(inner, x.shape[1:], padded))
+        small = F.interpolate(x[None, :, :rows, :columns], size, mode="bilinear")[0]
+        return _votes(_classes(c), small.sigmoid()).argmax(0)
+
+    return answer
+
+
+def _cells_begun(lengths):
+    return -(-lengths[0] * lengths[1] // lengths[2])
+
+
+def _cells_whole(lengths):
+    return max(1, lengths[0] * lengths[1] // lengths[2])
+
+
+def _in_two_steps(cut, between=lambda x: x, antialias=False):
+    """The right way, but for how the padding is cut, or for what happens between the steps."""
+
+    def answer(c, x, padded, inner, size):
+        x = cut(F.interpolate(x[None], padded, mode="bilinear"), *inner)
+        x = F.interpolate(between(x), size, mode="bilinear", antialias=antialias)[0]
+        return _votes(_classes(c), x if between is torch.sigmoid else x.sigmoid()).argmax(0)
+
+    return answer
+
+
+def _upper_left(x, height, width):
+    return x[..., :height, :width]
+
+
+def _lower_right(x, height, width):
+    return x[..., -height:, -width:]
+
+
+def _exchanged(x, height, width):
+    return x[..., :width, :height]
+
+
 def _centred(c, x, padded, inner, size):
     top, left = ((whole - n) // 2 for whole, n in zip(padded, inner))
     x = F.interpolate(x[None], padded, mode="bilinear")[..., top:, left:]
@@ -62,11 +102,35 @@ MAPS = [
         "you enlarge probabilities or votes: enlarge the logits, then take the sigmoid, then vote",
     ),
     Wrong(
+        _in_two_steps(_upper_left, between=torch.sigmoid),
+        "the second step resizes probabilities or votes: both steps resize logits",
+    ),
+    Wrong(
         _small_map_enlarged,
         "the picture has steps of whole cells: enlarge logits, not classes, and bilinearly",
     ),
     Wrong(_cut_after, "the padding is still there: cut before you resize to the picture"),
     Wrong(_cut_before, "cut after the first enlargement: a cell may lie half in the padding"),
+    Wrong(
+        _small_part_once(_cells_begun),
+        "cut after the first enlargement, to padded: a cell may lie half in the padding",
+    ),
+    Wrong(
+        _small_part_once(_cells_whole),
+        "cut after the first enlargement, to padded: a cell may lie half in the padding",
+    ),
+    Wrong(
+        _in_two_steps(_lower_right),
+        "you keep the lower right part, but the picture begins at row 0, column 0",
+    ),
+    Wrong(
+        _in_two_steps(_exchanged),
+        "height and width of inner are exchanged: rows are cut by its first number",
+    ),
+    Wrong(
+        _in_two_steps(_upper_left, antialias=True),
+        "without antialias: it blurs where the picture becomes smaller",
+    ),
     Wrong(_not_resized, "one step is missing: from the part without padding to the picture"),
     Wrong(_centred, "the padding is on the right and below: the picture begins at row 0, column 0"),
     Wrong(
@@ -108,136 +172,4 @@ MAPS = [
         lambda c, x, *s: _votes(_classes(c), _enlarged(x, *s).sigmoid()),
         "those are the votes of all classes: which class has the most?",
     ),
-]
-
-# ---- 12.2 the best pairs of a query and a class
-
-
-def _means(x, mask, empty=0.0):
-    m = x.sigmoid()
-    return torch.where(
-        mask.any(2).any(1), (m * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1), empty
-    )
-
-
-def _listed(p, fit, k, things, columns=None):
-    probabilities, pairs = p.flatten().sort(descending=True)
-    queries, classes = pairs[:k] // p.shape[1], pairs[:k] % p.shape[1]
-    if columns is not None:
-        queries, classes = columns(pairs[:k])
-    kept = things[classes]
-    return (probabilities[:k] * fit[queries])[kept], classes[kept], queries[kept]
-
-
-def _right(c, x, k, things):
-    return _listed(_classes(c), _means(x, x > 0), k, things)
-
-
-def _sorted_again(c, x, k, things):
-    scores, classes, queries = _right(c, x, k, things)
-    order = scores.sort(descending=True, stable=True).indices
-    return scores[order], classes[order], queries[order]
-
-
-def _things_first(c, x, k, things):
-    p = _classes(c) * things
-    return _listed(p, _means(x, x > 0), min(k, int(things.sum()) * len(p)), things)
-
-
-def _by_score(c, x, k, things):
-    scores = _classes(c) * _means(x, x > 0)[:, None]
-    best, pairs = scores.flatten().sort(descending=True, stable=True)
-    classes = pairs[:k] % len(things)
-    kept = things[classes]
-    return best[:k][kept], classes[kept], (pairs[:k] // len(things))[kept]
-
-
-def _one_class_each(c, x, k, things):
-    top, labels = _classes(c).max(1)
-    order = top.argsort(descending=True)[:k]
-    order = order[things[labels[order]]]
-    return (top * _means(x, x > 0))[order], labels[order], order
-
-
-def _too_many(c, x, k, things):
-    _classes(c).flatten().topk(k)
-    return _right(c, x, k, things)
-
-
-def _nothing_dropped(c, x, k, things):
-    return _listed(_classes(c), _means(x, x > 0), k, torch.ones_like(things))
-
-
-def _no_object_too(c, x, k, things):
-    more = torch.cat([things, torch.ones_like(things[:1])])
-    return _listed(c.softmax(1), _means(x, x > 0), k, more)
-
-
-def _without_fit(c, x, k, things):
-    return _listed(_classes(c), torch.ones(len(c)), k, things)
-
-
-def _by_queries(c, x, k, things):
-    """Rows and columns of the flat index exchanged."""
-    return _listed(_classes(c), _means(x, x > 0), k, things, lambda i: (i % len(c), i // len(c)))
-
-
-def _fit(function):
-    return lambda c, x, k, things: _listed(_classes(c), function(x), k, things)
-
-
-def _order(permutation):
-    return lambda *arguments: tuple(_right(*arguments)[j] for j in permutation)
-
-
-PAIRS = [
-    Wrong(_sorted_again, "right scores, but leave the pairs in the order of class probability"),
-    Wrong(_things_first, "top_k counts stuff as well: take the best pairs first, then drop stuff"),
-    Wrong(_by_score, "top_k chooses by class probability alone; the mask counts afterwards"),
-    Wrong(_one_class_each, "a query may be listed with several classes: all N · K pairs compete"),
-    Wrong(_too_many, "there may be fewer than top_k pairs"),
-    Wrong(_nothing_dropped, "pairs of stuff are no instances: drop them at the end"),
-    Wrong(_no_object_too, "no object makes no instances: leave its column out"),
-    Wrong(_without_fit, "the score is only half there: how sure is the mask of itself?"),
-    Wrong(
-        _by_queries,
-        "a flat index is query · K + class: what do // K and % K give?",
-    ),
-    Wrong(
-        lambda c, x, k, things: _listed(c[:, :-1].softmax(1), _means(x, x > 0), k, things),
-        "with the last column gone before the softmax, idle queries look sure",
-    ),
-    Wrong(
-        lambda c, x, k, things: _listed(c.softmax(0)[:, :-1], _means(x, x > 0), k, things),
-        "the classes of one query compete, not the queries: which axis is that?",
-    ),
-    Wrong(
-        _fit(lambda x: x.sigmoid().mean((1, 2))),
-        "the mean is over the pixels inside the mask, not over the picture",
-    ),
-    Wrong(
-        _fit(lambda x: _means(x, x >= 0)),
-        "a logit of exactly 0 is outside here, not inside",
-    ),
-    Wrong(
-        _fit(lambda x: _means(x, x > 0.5)),
-        "0.5 is where a probability turns; these are logits, and turn elsewhere",
-    ),
-    Wrong(
-        _fit(lambda x: (x.sigmoid() * (x > 0)).sum((1, 2))),
-        "that is the sum inside the mask: divide by its pixels",
-    ),
-    Wrong(
-        _fit(lambda x: (x.sigmoid() * (x > 0)).sum((1, 2)) / (x > 0).sum((1, 2))),
-        "an empty mask divides 0 by 0: its score is 0",
-    ),
-    Wrong(
-        _fit(lambda x: _means(x, x > 0, 1.0)),
-        "an empty mask has the score 0",
-    ),
-    Wrong(
-        _fit(lambda x: (x * (x > 0)).sum((1, 2)) / (x > 0).sum((1, 2)).clamp(min=1)),
-        "the mean is of mask probabilities: where is the sigmoid?",
-    ),
-    Wrong(_order([0, 2, 1]), "scores, classes, queries: the last two are exchanged"),
 ]

@@ -21,7 +21,8 @@ def pq_of_counts(counts: Tensor) -> Tensor:
     """Panoptic quality of a data set.
 
     Args:
-        counts: (pictures, K, 4) float64: TP, FP, FN and the sum of the matches' IoU.
+        counts: (pictures, K, 4) float64, one picture or more: TP, FP, FN and the sum of the
+            matches' IoU of each class.
 
     Returns:
         One number, shape (): the mean of PQ over the classes that occur; 0 if none does.
@@ -56,7 +57,7 @@ def mean_iou(confusion: Tensor) -> Tensor:
 
     Args:
         confusion: (K+1, K+1) int64, pixels by true class (row) and predicted class (column); the
-            last row is void in the truth, the last column a pixel that got no class.
+            last row is void in the truth, the last column pixels that got no class.
 
     Returns:
         One number, shape (): the mean over the classes in either map, void left out; 0 if none is.
@@ -93,8 +94,9 @@ def average_precision(scores: Tensor, right: Tensor, num_true: int) -> float:
     """COCO's average precision of one class at one IoU threshold.
 
     Args:
-        scores: (D,), of the detections of all pictures, in any order, no two alike.
-        right: (D,) bool, whether each detection was matched with a true instance.
+        scores: (found,), of the detections of all pictures, in any order, no two alike; there
+            may be none.
+        right: (found,) bool, whether each detection was matched with a true instance.
         num_true: how many true instances there are, 1 or more.
 
     Returns:
@@ -110,7 +112,8 @@ def average_precision(scores: Tensor, right: Tensor, num_true: int) -> float:
 
 
 def _ranked(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
-    # of these, 1, 2 and 4 make recalls that are hundredths, and all of those are exact in binary
+    # Rounded, 7/10 does not reach 0.7 in COCO's own code, in whole numbers it does: both are right
+    # answers. With these numbers, recalls that are hundredths are exact in binary.
     num_true = [1, 2, 3, 4, 7, 9, 11, 13][integer(g, 0, 7)]
     detections = integer(g, 0, 12)
     right = torch.rand(detections, generator=g) < 0.6
@@ -145,10 +148,10 @@ def count_matches(
     """What PQ counts in one picture without crowds.
 
     Args:
-        pred_ids: (H, W) int64, 0 for no segment, else 1 ... D.
-        pred_classes: (D,) int64, the class of each predicted segment.
+        pred_ids: (H, W) int64, 0 for no segment, else 1 ... found.
+        pred_classes: (found,) int64; the class of id i is pred_classes[i - 1]; found may be 0.
         true_ids: (H, W) int64, 0 for void, else 1 ... G.
-        true_classes: (G,) int64.
+        true_classes: (G,) int64, likewise; G may be 0.
         num_classes: K.
 
     Returns:
@@ -210,13 +213,17 @@ _MAP_CORNERS = [
     _watched_maps(),
     _strip("111222", [0, 0], "111222", [0, 1]),  # a right place with a wrong class
     _strip("1122", [1, 2], "1111", [1]),  # exactly one half
+    _strip("1122", [1, 1], "1111", [1]),  # exactly one half, twice
+    _strip("1111", [1], "1122", [1, 1]),
     _strip("111111", [0], "111002", [0, 1]),  # 3 of 6 with void, 3 of 4 without it
     _strip("1111", [2], "0001", [1]),  # three quarters in void
     _strip("1111", [2], "0011", [1]),  # exactly half in void
     _strip("11111", [0], "00011", [0]),  # mostly in void, and yet a match
     _strip("1110", [0], "1111", [0]),  # pixels that got no segment do count
     _strip("0000", [], "1122", [0, 1]),
-    _strip("1122", [0, 1], "0000", []),
+    _strip("1122", [0, 1], "0000", []),  # void only: all is excused
+    _strip("0000", [], "0000", []),
+    _strip("1100", [0], "1111", [0]),  # half found, half left open
     _strip("11222233", [1, 1, 1], "11112222", [1, 1]),
 ]
 

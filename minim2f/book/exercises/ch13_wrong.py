@@ -67,6 +67,36 @@ def _only_true(counts):
     return _mean(_qualities(counts)[0], counts[:, 0] + counts[:, 2] > 0)
 
 
+def _divided_once_more(counts):
+    """Takes the last column for the sum of IoU and for what SQ has to be divided by."""
+    _, sq, _, occurs = _qualities(counts.sum(0))
+    divisor = counts.sum(0)[:, :3] @ torch.tensor([1, 0.5, 0.5], dtype=counts.dtype)
+    return _mean(sq / torch.where(occurs, divisor, 1), occurs)
+
+
+def _not_divided(counts):
+    """Takes the sum of IoU for their mean."""
+    _, _, rq, occurs = _qualities(counts.sum(0))
+    return _mean(counts.sum(0)[:, 3] * rq, occurs)
+
+
+def _nan_per_picture(*means):
+    """PQ of each picture and class, NaN where a class does not occur; means, NaN left out."""
+
+    def averaged(counts):
+        tp, fp, fn, iou = counts.movedim(-1, 0)
+        quality = iou / (tp + fp / 2 + fn / 2)
+        for mean in means:
+            quality = mean(quality)
+        return quality
+
+    return averaged
+
+
+def _over(*axis):
+    return lambda quality: quality.nanmean(*axis)
+
+
 def _whole_mistakes(counts):
     tp, fp, fn, iou = counts.sum(0).T
     there = tp + fp + fn > 0
@@ -94,6 +124,13 @@ COUNTS = [
     Wrong(_per_picture, _POOL),
     Wrong(_per_picture_and_class, _POOL),
     Wrong(_per_picture_all_classes, f"{_POOL}; and leave out classes that never occur"),
+    *(
+        Wrong(_nan_per_picture(*means, *zero), _POOL)
+        for means in ([_over(1), _over(0)], [_over(1), torch.mean], [_over()], [_over(0), _over()])
+        for zero in ([], [torch.nan_to_num])
+    ),
+    Wrong(_divided_once_more, "the sum of IoU was divided twice: once by TP + FP/2 + FN/2 is PQ"),
+    Wrong(_not_divided, "the last column is a sum: SQ x RQ needs the mean IoU, divided by TP"),
     Wrong(_all_classes, _ABSENT),
     Wrong(_product_of_means, "SQ x RQ is PQ class by class; multiply before you take the mean"),
     Wrong(_one_pot, "that is one PQ of all segments: PQ is a mean over classes, rare ones alike"),
@@ -152,6 +189,22 @@ def _over_true_classes(confusion):
     return _mean(known.diagonal() / either.clamp(min=1), known.sum(1) > 0)
 
 
+def _over_classes_with_overlap(confusion):
+    known = confusion[:-1]
+    both = known.diagonal()
+    either = known.sum(1) + known[:, :-1].sum(0) - both
+    return _mean(both / either.clamp(min=1), both > 0)
+
+
+def _occurs_in_void(confusion):
+    """Also counts classes that are predicted in void only."""
+    known = confusion[:-1]
+    both = known.diagonal()
+    either = known.sum(1) + known[:, :-1].sum(0) - both
+    occurs = confusion[:-1].sum(1) + confusion[:, :-1].sum(0) > 0
+    return _mean(both / either.clamp(min=1), occurs)
+
+
 def _twice_the_overlap(confusion):
     known = confusion[:-1]
     return _iou(known, known.sum(1) + known[:, :-1].sum(0))
@@ -197,6 +250,11 @@ MEAN_IOU = [
     Wrong(_everything_counts, f"void pixels enlarge no union: drop that row. And {_ABSENT}"),
     Wrong(_over_all_classes, _ABSENT),
     Wrong(_over_true_classes, "a class that is only invented is in the mean, with IoU 0"),
+    Wrong(
+        _over_classes_with_overlap,
+        "a class of one map only counts, too, with IoU 0: leave out those that neither map has",
+    ),
+    Wrong(_occurs_in_void, "a class that is predicted in void pixels only does not occur"),
     Wrong(_twice_the_overlap, "pixels in both maps are counted twice: take them off once"),
     Wrong(_of_the_true_pixels, "that is each class's recall: invented pixels would cost nothing"),
     Wrong(_of_the_predicted_pixels, "that is each class's precision: missed pixels cost nothing"),

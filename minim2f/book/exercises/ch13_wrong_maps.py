@@ -20,6 +20,8 @@ def _counted(pred_ids, pred_classes, true_ids, true_classes, num_classes, **wron
     union, enough = wrong.get("union", _union), wrong.get("enough", _above)
     forgiven = wrong.get("forgiven", lambda guess, void: 2 * (guess & void).sum() > guess.sum())
     fit = wrong.get("fit", lambda both, either: both / either)
+    worth = wrong.get("worth", lambda first_of_prediction, first_of_truth: 1)
+    found, free_only = wrong.get("found", set.discard), "free_only" in wrong
     counts = torch.zeros(num_classes, 4)
     void, missed = true_ids == 0, set(range(len(true_classes)))
     for p, kind in enumerate(pred_classes.tolist()):
@@ -27,12 +29,15 @@ def _counted(pred_ids, pred_classes, true_ids, true_classes, num_classes, **wron
         for g, of_truth in enumerate(true_classes.tolist()):
             truth = true_ids == g + 1
             both, either = (guess & truth).sum(), union(guess, truth, void).sum()
-            if (kind == of_truth or "any_class" in wrong) and enough(both, either):
-                counts[kind, 0] += 1
+            of_class = kind == of_truth or "any_class" in wrong
+            if of_class and (g in missed or not free_only) and enough(both, either):
+                counts[kind, 0] += worth(partner is None, g in missed)
                 counts[kind, 3] += fit(both, either)
                 partner = g
                 if "no_partner_kept" not in wrong:
-                    missed.discard(g)
+                    found(missed, g)
+                if "first_only" in wrong:
+                    break
         if partner is None or "all_wrong" in wrong:
             counts[kind, 1] += not forgiven(guess, void)
     for g in missed:
@@ -42,6 +47,44 @@ def _counted(pred_ids, pred_classes, true_ids, true_classes, num_classes, **wron
 
 def _variant(**wrong):
     return lambda *inputs: _counted(*inputs, **wrong)
+
+
+def _at_least_half(both, either):
+    return 2 * both >= either
+
+
+def _removed(error):
+    """Takes a true segment out of those that are missed, and fails at its second partner."""
+
+    def found(missed, g):
+        if g not in missed:
+            raise error(g)
+        missed.remove(g)
+
+    return found
+
+
+_AT_LEAST_HALF = [  # what follows from "at least 1/2", in several ways to keep account of partners
+    {},
+    {"found": _removed(KeyError)},
+    {"found": _removed(lambda g: KeyError(g + 1))},
+    {"found": _removed(lambda g: ValueError("list.remove(x): x not in list"))},
+    {"first_only": True},
+    {"free_only": True},
+    {"first_only": True, "free_only": True},
+    {"worth": lambda first_of_prediction, first_of_truth: first_of_prediction},
+    {"worth": lambda first_of_prediction, first_of_truth: first_of_truth},
+]
+
+
+def _open_as_void(pred_ids, pred_classes, true_ids, true_classes, num_classes):
+    """Takes pixels that the prediction leaves open out of the union."""
+    closed = torch.where(pred_ids == 0, 0, true_ids)
+    return _counted(pred_ids, pred_classes, closed, true_classes, num_classes)
+
+
+def _maps_exchanged(pred_ids, pred_classes, true_ids, true_classes, num_classes):
+    return _counted(true_ids, true_classes, pred_ids, pred_classes, num_classes)
 
 
 def _excused_first(pred_ids, pred_classes, true_ids, true_classes, num_classes):
@@ -73,9 +116,20 @@ def _whole_union(guess, truth, void):
 
 
 MAPS = [
+    *(
+        Wrong(
+            _variant(enough=_at_least_half, **account),
+            "an IoU of exactly 1/2 is no match: then a segment could have two partners",
+        )
+        for account in _AT_LEAST_HALF
+    ),
     Wrong(
-        _variant(enough=lambda both, either: 2 * both >= either),
-        "an IoU of exactly 1/2 is no match: then a segment could have two partners",
+        _open_as_void,
+        "void is in the truth: pixels that the prediction leaves open do count in the union",
+    ),
+    Wrong(
+        _maps_exchanged,
+        "truth and prediction are exchanged: FP is predicted only, and void is in the truth",
     ),
     Wrong(_variant(union=_whole_union), "void pixels have to leave the union"),
     Wrong(
@@ -101,7 +155,7 @@ MAPS = [
     Wrong(_excused_first, "void excuses only what has no partner: look for a match first"),
     Wrong(
         _variant(
-            enough=lambda both, either: 2 * both >= either,
+            enough=_at_least_half,
             union=_whole_union,
             forgiven=lambda guess, void: False,
         ),

@@ -106,6 +106,24 @@ def _needs_a_detection(scores, right, num_true):
     return _area(hits, _precision(hits), num_true)
 
 
+def _never_reached(largest):
+    """Takes the largest of no precision at all."""
+
+    def fails(scores, right, num_true):
+        hits = _hits(scores, right)
+        precision = _precision(hits)
+        return sum(largest(precision[100 * hits >= t * num_true]) for t in range(101)) / 101
+
+    return fails
+
+
+def _searched(scores, right, num_true):
+    """Looks beyond the end of the envelope, where the recall is never reached."""
+    hits = _hits(scores, right)
+    envelope = _precision(hits).flip(0).cummax(0).values.flip(0)
+    return envelope[torch.searchsorted(hits / num_true, torch.linspace(0, 1, 101))].mean().item()
+
+
 def _only_reached(scores, right, num_true):
     hits = _hits(scores, right)
     best = [_precision(hits)[100 * hits >= t * num_true] for t in range(101)]
@@ -134,6 +152,18 @@ RANKED = [
     Wrong(_above, "a recall that is reached exactly is reached: >=, not >"),
     Wrong(_of_those_found, "the recall divides by all true instances, the missed ones too"),
     Wrong(_only_reached, "recalls that are never reached count, too, with precision 0"),
+    *(
+        Wrong(
+            function,
+            "no precision is there to choose from at recalls that are never reached: count 0",
+        )
+        for function in (
+            _never_reached(torch.max),
+            _never_reached(lambda reached: max(reached.tolist())),
+            _never_reached(lambda reached: reached.numpy().max()),
+            _searched,
+        )
+    ),
     Wrong(_a_sum, "the mean of the 101 precisions is wanted, not their sum"),
     Wrong(_needs_a_detection, "the list may be empty: then nothing is found, and AP is 0"),
 ]

@@ -10,7 +10,7 @@ from minim2f.book.exercises import Wrong
 
 
 def _times(layers, peak, bandwidth, factor=2, size=4, parts=(1, 1, 1)):
-    """Seconds of computing and of moving, (layers,) each, with at most one mistake in the counts."""
+    """Seconds of computing and of moving, (layers,) each; at most one mistake in the counts."""
     rows, inputs, outputs = layers.T
     read, weights, written = parts
     numbers = read * rows * inputs + weights * inputs * outputs + written * rows * outputs
