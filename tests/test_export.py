@@ -146,6 +146,19 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, capsys
     assert not any(tmp_path.iterdir())
 
 
+def test_a_pytorch_that_cannot_write_onnx_is_named(tmp_path, monkeypatch, capsys):
+    def refuse(*args, **options):
+        raise torch.onnx.OnnxExporterError("a page of advice to PyTorch's authors")
+
+    monkeypatch.setattr(graph, "find_spec", lambda name: name)
+    monkeypatch.setattr(graph, "to_graph", lambda model: None)
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    assert main(["export", "tiny", "--to", str(tmp_path / "out.onnx")]) == 1
+    said = capsys.readouterr().err
+    assert f"PyTorch {torch.__version__} cannot" in said and ".pt2" in said and "advice" not in said
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_command_writes_a_graph(tmp_path, capsys):
     assert main(["export", "tiny", "--to", str(tmp_path / "new" / "out.pt2")]) == 0
     assert (tmp_path / "new" / "out.pt2").stat().st_size > 1e6

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..checkpoints import export, load
 from ..checkpoints.graph import SUFFIXES, smallest_side
+from ..model.mask2former import MEAN, STD
 
 ENDINGS = (".pkl", *SUFFIXES)
 
@@ -37,6 +38,7 @@ def run_export(args: argparse.Namespace) -> None:
     print(f"wrote {written}")
     if ending in SUFFIXES:
         print(
-            "images (B, 3, H, W), normalised, float32 -> class_logits, mask_logits at H/4 x W/4; "
-            f"any B, H and W multiples of 32 from {smallest_side(model)} on"
+            "images (B, 3, H, W), float32 -> class_logits, mask_logits at H/4 x W/4\n"
+            f"any B; H and W multiples of 32 from {smallest_side(model)} on; RGB, 0 ... 255, less "
+            f"{MEAN}, by {STD}"
         )
