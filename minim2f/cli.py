@@ -1,4 +1,4 @@
-"""The command line: demo, data, train, plot, eval, predict, walkthrough, bench and book.
+"""The command line: demo, data, train, plot, eval, predict, export, walkthrough, bench and book.
 
 Each command imports what only it needs, so that `minim2f --help` does not wait for matplotlib.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from .commands import evaluate, predict, train
+from .commands import evaluate, export, predict, train
 from .commands.arguments import count
 from .commands.pictures import add_form_arguments, forms_of
 from .data.coco_mini import FetchError
@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate.add_arguments(command(evaluate.run_eval, "eval"))
     predict.add_arguments(command(predict.run_predict, "predict"))
+    export.add_arguments(command(export.run_export, "export"))
 
     sub = command(run_walkthrough, "walkthrough")
     sub.add_argument("--preset", choices=PRESETS, default="r50")

@@ -1,4 +1,4 @@
-"""Models to files: ours, and the official (detectron2) and Hugging Face ones."""
+"""Models to files: ours, the official (detectron2) and Hugging Face ones, and graphs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..files import write
 from ..model.config import Config
 from ..model.mask2former import Mask2Former
-from . import names
+from . import graph, names
 from .config_json import config_to_json
 
 Tensors = dict[str, Tensor]
@@ -53,12 +53,18 @@ def save(model: Mask2Former, path: str | Path, half: bool = False) -> Path:
 
 
 def export(model: Mask2Former, path: str | Path, format: str = "official") -> Path:
-    """Writes a model for other programs; `load` reads it too.
+    """Writes a model for other programs.
+
+    A graph (.onnx, .pt2) runs without minim2f. It takes normalised images (B, 3, H, W), float32,
+    B, H and W free, H and W multiples of 32 from 64 on (Swin: 256 or, with windows of 12, 416; all
+    up to 4096), and gives class logits (B, N, K+1) and mask logits (B, N, H/4, W/4). The other
+    files hold weights, and `load` reads them too.
 
     Args:
         model: any model that the other program can be told about.
-        path: "official": ends in .pkl, or names a folder that gets a model.pkl. "huggingface":
-            a folder, which gets a config.json and a model.safetensors.
+        path: ends in .onnx or .pt2: a graph, in eval mode, whatever the format. Otherwise
+            "official": ends in .pkl, or names a folder that gets a model.pkl. "huggingface": a
+            folder, which gets a config.json and a model.safetensors.
         format: "official" for detectron2 (numpy 1.26 or newer reads it; the names of the classes
             stay behind) or "huggingface" for transformers.
 
@@ -66,9 +72,12 @@ def export(model: Mask2Former, path: str | Path, format: str = "official") -> Pa
         The file, or the folder.
 
     Raises:
+        ImportError: .onnx without the packages of the extra `onnx`.
         ValueError: another format, or a model with parts or switches that its code does not have.
     """
     path, state = Path(path), model.state_dict()
+    if path.suffix in graph.SUFFIXES:
+        return graph.write_graph(model, path)
     if format not in ("official", "huggingface"):
         raise ValueError(f"format is {format!r}; there are 'official' and 'huggingface'")
     _must_run_elsewhere(model.config, format)

@@ -58,7 +58,7 @@ class DeformableAttention(nn.Module):
         heads, levels, points = self.shape
         values = self.values(memory).unflatten(-1, (heads, -1))
         offsets = self.offsets(query).unflatten(-1, (heads, levels, points, 2))
-        check(f"offsets_{layer}", offsets, f"B Q {heads} {levels} {points} 2", Q=len(reference))
+        check(f"offsets_{layer}", offsets, f"B Q {heads} {levels} {points} 2", Q=reference.shape[0])
         locations = reference[:, None, None, None] + as_fractions(offsets, sizes)
         check(f"locations_{layer}", locations, f"B Q {heads} {levels} {points} 2")
         weights = softmax_of_few(self.weights(query).unflatten(-1, (heads, levels * points)))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..shapes import ShapeError, check, scoped
 from .backbone import ResNet
@@ -34,6 +35,10 @@ class Prediction(NamedTuple):
     def mask_logits(self) -> Tensor:
         """(B, N, H/4, W/4): inside a mask where positive. Computed at each call."""
         return torch.einsum("bnc,bchw->bnhw", self.mask_embeddings, self.pixel_features)
+
+
+# Any named tuple is a tree of tensors to PyTorch; a name of its own lets files hold it, too.
+pytree._register_namedtuple(Prediction, serialized_type_name="minim2f.Prediction")
 
 
 class Mask2Former(nn.Module):

@@ -25,7 +25,7 @@ def sine_position(features: Tensor) -> Tensor:
     """
     channels, height, width = features.shape[1:]
     n = channels // 2
-    dtype = torch.promote_types(features.dtype, torch.float32)
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
 
     j = torch.arange(n, dtype=dtype, device=features.device)
     frequency = 10000 ** (2 * torch.div(j, 2, rounding_mode="floor") / n)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.models import SwinTransformer
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
+from ..ops.attention import attention
 from ..ops.strips import Strips
 from ..shapes import check, scoped
 from .backbone import imagenet_weights
@@ -31,8 +32,8 @@ class WindowAttention(ShiftedWindowAttention):
         """(B, h, w, C) -> (B, h, w, C)."""
         height, width = x.shape[1:3]
         window, shift = self.window_size[0], self.shift_size[0]
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
-        rows, columns = x.shape[1] // window, x.shape[2] // window
+        rows, columns = (height + window - 1) // window, (width + window - 1) // window
+        x = F.pad(x, (0, 0, 0, columns * window - width, 0, rows * window - height))
         x = x.roll((-shift, -shift), (1, 2))
         x = x.unflatten(2, (columns, window)).unflatten(1, (rows, window)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2)
@@ -41,7 +42,7 @@ class WindowAttention(ShiftedWindowAttention):
         bias = self.get_relative_position_bias().to(x.dtype)  # (1, heads, window^2, window^2)
         if shift:
             bias = bias + self._seams(rows, columns, x)[:, None]
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = attention(q, k, v, bias)
         x = self.proj(x.transpose(2, 3).flatten(3))
         x = x.unflatten(2, (window, window)).unflatten(1, (rows, columns)).transpose(2, 3)
         x = x.flatten(3, 4).flatten(1, 2).roll((shift, shift), (1, 2))

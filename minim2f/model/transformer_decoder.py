@@ -141,7 +141,7 @@ class TransformerDecoder(nn.Module):
         for name, scale, features in zip(("P5", "P4", "P3"), (32, 16, 8), pyramid):
             check(name, features, f"B C H/{scale} W/{scale}")
         levels = [self._level(i, pyramid, pixel_features) for i in range(len(self.config.scales))]
-        e = self.query_position.weight.expand(len(pixel_features), -1, -1)
+        e = self.query_position.weight.expand(pixel_features.shape[0], -1, -1)
         x = self.query_content.weight.expand_as(e) if self.config.learned_content else e * 0
         check("X_0", x, "B N C")
         predictions = [self.heads(x, 0)]

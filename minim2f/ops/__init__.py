@@ -18,6 +18,8 @@ from contextlib import contextmanager
 import torch
 
 _slow = False
+# PyTorch 2.6 cannot tell `torch.export` from `torch.compile`: there both take the slow ways.
+_written = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 @contextmanager
@@ -31,6 +33,11 @@ def reference() -> Iterator[None]:
         _slow = before
 
 
+def exporting() -> bool:
+    """Whether PyTorch writes the model down as a graph, by tracing or by `torch.export`."""
+    return torch.jit.is_tracing() or _written()
+
+
 def in_reference() -> bool:
-    """Whether the slow way is wanted; PyTorch's tracer can follow no other."""
-    return _slow or torch.jit.is_tracing()
+    """Whether the slow way is wanted; whoever writes down a graph can follow no other."""
+    return _slow or exporting()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import in_reference
+from . import exporting, in_reference
 
 Sizes = list[tuple[int, int]]
 BORDER = 2  # zeros around each map: whatever a point outside reads lies there
@@ -39,6 +39,9 @@ def as_fractions(offsets: Tensor, sizes: Sizes) -> Tensor:
         offsets: (B, Q, heads, levels, points, 2), x and y, contiguous.
         sizes: (h, w) of each level.
     """
+    if exporting():  # sizes are formulas there, and a tensor holds numbers
+        pairs = (zip(level.unbind(-1), size[::-1]) for level, size in zip(offsets.unbind(3), sizes))
+        return torch.stack([torch.stack([n / size for n, size in pair], -1) for pair in pairs], 3)
     size = torch.tensor(sizes, device=offsets.device).flip(1)[:, None]  # (levels, 1, 2)
     if in_reference():
         return offsets / size
@@ -72,12 +75,28 @@ def attend_slow(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
     return out
 
 
+def attend_by_level(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
+    """`attend_slow` with the heads as a batch: a graph of 30 operations instead of 700."""
+    batch, _, heads, depth = values.shape
+    out = values.new_zeros(batch * heads, depth, locations.shape[1])
+    locations, weights = (t.transpose(1, 2).flatten(0, 1) for t in (locations, weights))
+    levels = values.split([height * width for height, width in sizes], dim=1)
+    for level, (height, width) in enumerate(sizes):
+        image = levels[level].permute(0, 2, 3, 1).reshape(batch * heads, depth, height, width)
+        at = 2 * locations[:, :, level] - 1  # (B heads, Q, points, 2)
+        read = F.grid_sample(image, at, align_corners=False)  # (B heads, D, Q, points)
+        out = out + (read * weights[:, None, :, level]).sum(-1)
+    return out.unflatten(0, (batch, heads)).permute(0, 3, 1, 2)
+
+
 def attend(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
     """`attend_slow` as sums of rows; computed in float32 from tensors of less precision.
 
     The maps are laid on one sheet, one below the other, each with a border of zeros. So no read
     has to be tested for being inside, and its four pixels are the same steps apart everywhere.
     """
+    if exporting():
+        return attend_by_level(values, sizes, locations, weights)
     if in_reference():
         return attend_slow(values, sizes, locations, weights)
     kind = torch.promote_types(values.dtype, torch.float32)
