@@ -3,7 +3,7 @@
 #
 # You compute PQ, mIoU and AP by hand, and see which mistakes each of them overlooks.
 #
-# *read 60 min · run 25 s CPU · exercises 60 min*
+# *read 60 min · run 15 s CPU · exercises 60 min*
 #
 # **Needs** chapters 2 and 12 · **Library** [`minim2f/metrics/panoptic_quality.py`](../minim2f/metrics/panoptic_quality.py), [`minim2f/metrics/mean_iou.py`](../minim2f/metrics/mean_iou.py), [`minim2f/metrics/average_precision.py`](../minim2f/metrics/average_precision.py) · **Paper** section 4
 
