@@ -110,7 +110,7 @@ def plan(text):
 
 
 # %% [markdown]
-# ### 90 minutes
+# ### One session
 #
 # For people who will not read the book. Each row is a part of the one session; the last 15 minutes are for questions.
 
@@ -123,7 +123,7 @@ Who learns what | 9 | 20 | 9 The idea in small numbers; 9 Greedy | the table of 
 """)
 
 # %% [markdown]
-# ### 3 × 90 minutes
+# ### Three sessions
 #
 # What goes in and comes out, how it is made, how it is learned and judged. Data, backbone, deformable attention, training loop and
 # speed are left to readers.

@@ -38,7 +38,8 @@ def probed(page: Path, probe: str, folder: Path, *flags: str, seconds: int = 120
     """
     text = page.read_text("utf-8")
     changed = folder / "probed.html"
-    changed.write_text(text.replace("<head>", f"<head><script>{REPORT}{probe}</script>", 1), "utf-8")
+    script = f"<head><script>{REPORT}{probe}</script>"
+    changed.write_text(text.replace("<head>", script, 1), "utf-8")
     user = f"--user-data-dir={folder / 'user'}"
     command = [CHROMIUM, *HEADLESS, user, *flags, changed.as_uri()]
     run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=seconds)
