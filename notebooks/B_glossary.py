@@ -24,8 +24,8 @@ where_we_are()
 # %% [markdown]
 # ## Letters
 #
-# A letter has one meaning in the whole book. Where the field itself uses one twice, both stand here: capital K counts classes,
-# and a key is K with the number of its layer.
+# A letter has one meaning in the whole book, but for those that the field itself uses twice, and both stand here: $k$ is a class, and
+# beside $q$ and $v$ a key; $x$ is a column, and in losses a mask logit; K, P, Q and S count, and with a number behind them are tensors.
 
 # %% tags=["hide-input"]
 from pathlib import Path

@@ -76,7 +76,7 @@ def attend_slow(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
 
 
 def attend_by_level(values: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
-    """`attend_slow` with the heads as a batch: a graph of 30 operations instead of 700."""
+    """`attend_slow` with heads as a batch and points as rows: a graph with one read a level."""
     batch, _, heads, depth = values.shape
     out = values.new_zeros(batch * heads, depth, locations.shape[1])
     locations, weights = (t.transpose(1, 2).flatten(0, 1) for t in (locations, weights))
